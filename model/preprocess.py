@@ -1,0 +1,185 @@
+"""Bytes -> stored image -> network input: the only such code in the project; its recipe travels in the checkpoint.
+
+S is the stored side (256; 32 for CIFAR-10), C the crop that the network sees (224; 28), B images in a batch.
+"""
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+__all__ = [
+    "MAX_PIXELS",
+    "BadImage",
+    "Recipe",
+    "TooManyPixels",
+    "central",
+    "network_input",
+    "stored_image",
+    "thumbnail",
+    "thumbnail_type",
+]
+
+MAX_PIXELS = 100_000_000  # a picture's width x height; decoding takes up to nine bytes of memory a pixel
+
+# Raster formats only: Pillow would also hand EPS to Ghostscript, which runs the file as a program.
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+ACCEPTED = "accepted are JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP, PPM and JPEG 2000"
+
+ORIENTATION = 0x0112  # EXIF tag
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BadImage(ValueError):
+    """These bytes are not a picture that can be decoded; the message says why, without a path or an address."""
+
+
+class TooManyPixels(BadImage):
+    """The header claims more pixels than the limit; nothing was decoded."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a picture becomes the network's input. Raises ValueError for a recipe that this code does not follow."""
+
+    stored: int  # S, pixels: side of the stored image
+    crop: int  # C, pixels: side of the network's input
+    resample: str = "bicubic"  # antialiased, one pass
+    precision: str = "float32"  # of the network's arithmetic when it embeds
+    version: int = 1  # of stored_image and network_input: raised when their output changes
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.crop <= self.stored:
+            raise ValueError(f"a crop of {self.crop} pixels does not fit a stored image of {self.stored}")
+        if (self.resample, self.version) != ("bicubic", 1):
+            raise ValueError(f"{self!r}: this code resizes bicubic, version 1")
+
+
+def stored_image(data: bytes, size: int, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode any picture to RGB uint8 (S, S, 3): shorter side resized to S, central S x S (section 2).
+
+    EXIF orientation applied, white behind transparency, first frame of an animation, the high byte of 16-bit samples.
+    Raises BadImage, and TooManyPixels before anything is decoded.
+    """
+    _silence_pillow()
+    Image.init()  # else Pillow knows five formats until it meets a sixth
+    try:
+        image = _decoded(data, size, max_pixels)
+        width, height = image.size
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2  # may end in a half: the filter weighs it exactly
+        box = (left, top, left + side, top + side)
+        return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+    except (BadImage, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels(f"more pixels than the limit of {max_pixels:,}") from error
+    except UnidentifiedImageError as error:  # its own text holds a memory address
+        raise BadImage(f"not an image in a known format; {ACCEPTED}") from error
+    except Exception as error:  # hostile bytes make Pillow's decoders raise almost anything
+        raise BadImage(f"the image cannot be decoded: {error}") from error
+
+
+def _decoded(data: bytes, size: int, max_pixels: int) -> Image.Image:
+    """The whole picture in RGB, upright; a JPEG possibly at 1/2, 1/4 or 1/8, its shorter side still >= 2 S."""
+    if not data:
+        raise BadImage(f"the file is empty; {ACCEPTED}")
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width < 1 or height < 1:
+            raise BadImage(f"the image has {width} x {height} pixels")
+        if width * height > max_pixels:
+            raise TooManyPixels(f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
+        image.draft(None, (2 * size, 2 * size))  # a JPEG's decoder scales by itself, eight times faster at 1/8
+        image.load()
+        turn = UPRIGHT.get(_orientation(image))
+        rgb = _rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken remark is no reason to refuse a good picture
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image)
+    return white
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey -> 8 by its high byte, as Pillow reads 16-bit colour (its own conversion of grey clips at 255)."""
+    samples = np.clip(np.asarray(image), 0, 65535)
+    grey = Image.fromarray((samples >> 8).astype(np.uint8))
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(np.where(samples == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _silence_pillow() -> None:
+    """Ignore Pillow's warnings about odd metadata and size: here a picture is decoded or refused, nothing between.
+
+    A filter, put back whenever someone has reset them, because warnings.catch_warnings is not safe between threads.
+    """
+    rule = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+    if rule not in warnings.filters:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def central(size: int, crop: int) -> slice:
+    """The rows, or columns, of the central crop: offset floor((S - C) / 2)."""
+    start = (size - crop) // 2
+    return slice(start, start + crop)
+
+
+def network_input(images: Tensor, mean_image: Tensor, crop: int) -> Tensor:
+    """uint8 (B, S, S, 3) -> float32 (B, 3, C, C), channels last in memory: central crop minus the mean image's.
+
+    0-255 scale, no division by the standard deviation. `mean_image` is float32 (S, S, 3) on the images' device.
+    Raises ValueError for shapes that do not fit together.
+    """
+    size = mean_image.shape[0]
+    if images.shape[1:] != (size, size, 3) or mean_image.shape != (size, size, 3):
+        raise ValueError(f"images {tuple(images.shape)} do not fit the mean image {tuple(mean_image.shape)}")
+    window = central(size, crop)
+    pixels = images[:, window, window].to(torch.float32) - mean_image[window, window]
+    return pixels.permute(0, 3, 1, 2)
+
+
+def thumbnail(image: NDArray[np.uint8]) -> bytes:
+    """An (S, S, 3) stored image as a file for the page: PNG up to 64 pixels, beyond that JPEG of at most 160."""
+    picture, out = Image.fromarray(image), io.BytesIO()
+    if len(image) <= 64:
+        picture.save(out, "PNG")
+        return out.getvalue()
+    side = min(len(image), 160)
+    picture.resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def thumbnail_type(data: bytes) -> Literal["image/png", "image/jpeg"]:
+    """The media type of what `thumbnail` made."""
+    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
