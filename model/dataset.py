@@ -1,0 +1,231 @@
+"""The packed data set: one folder that holds prepared images and all that training needs to know about them.
+
+data/<name>/meta.json          written last, by rename: its presence says that the rest is complete
+            mean.npy           float32 (S, S, 3): the mean training image
+            <split>/images.npy uint8 (n, S, S, 3), memory-mapped                        (encoding "raw")
+                    images.bin offsets.npy: n JPEG files end to end, int64 (n + 1,)     (encoding "jpeg")
+                    labels.npy int64 (n,): class ids, -1 unknown
+                    names.txt  a line a row: the file that it came from
+                    skipped.jsonl a line for each file that could not be packed: its name and why
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.preprocess import BadImage, stored_image
+
+__all__ = ["FORMAT", "BadDataset", "PackedSet", "Rows", "Split", "fingerprint_of"]
+
+FORMAT = 1  # of the folder's layout
+
+Rows = slice | NDArray[np.int64]
+Array = NDArray[Any]
+
+
+class BadDataset(ValueError):
+    """A data set that is missing, incomplete, damaged, or not one; the message says what and what to do."""
+
+
+class Pixels(Protocol):
+    """n stored images, read by row."""
+
+    def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """uint8 (b, S, S, 3), a copy; into `out` where it is given."""
+
+
+@dataclass(frozen=True)
+class RawPixels:
+    """Images as they are, memory-mapped: a slice costs one copy, 200 KB an image at S = 256."""
+
+    images: NDArray[np.uint8]  # (n, S, S, 3)
+
+    def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """See Pixels. A buffer that is used again saves the page faults of a new one: twice the speed for slices."""
+        if out is None:
+            return np.array(self.images[rows])
+        out[:] = self.images[rows]
+        return out
+
+
+@dataclass(frozen=True)
+class JpegPixels:
+    """Images as JPEG files end to end, about a tenth of the size, decoded by all cores when read."""
+
+    data: NDArray[np.uint8]  # (bytes,)
+    offsets: NDArray[np.int64]  # (n + 1,)
+    size: int
+
+    def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """See Pixels. Raises BadDataset for bytes that are no longer a JPEG file of S x S."""
+        wanted = np.arange(len(self.offsets) - 1)[rows]
+        images = np.empty((len(wanted), self.size, self.size, 3), np.uint8) if out is None else out
+
+        def decode(place: int) -> None:
+            images[place] = self._image(int(wanted[place]))
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
+            for _ in pool.map(decode, range(len(wanted))):
+                pass
+        return images
+
+    def _image(self, row: int) -> NDArray[np.uint8]:
+        try:
+            return stored_image(self.data[self.offsets[row] : self.offsets[row + 1]].tobytes(), self.size)
+        except BadImage as error:
+            raise BadDataset(f"row {row} of the packed set is damaged: {error}; pack it again") from error
+
+
+@dataclass(frozen=True)
+class Split:
+    """n rows of one purpose: training, validation, test."""
+
+    folder: Path
+    labels: NDArray[np.int64]  # (n,)
+    pixels: Pixels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def images(self, rows: Rows, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """The rows' images, uint8 (b, S, S, 3), C-contiguous, the caller's own; written into `out` where it is given.
+
+        Raises IndexError for a row that is not there, ValueError for an `out` of another shape.
+        """
+        return self.pixels.read(rows, out)
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """The file that each row came from, "frog/0001.png". Read when first asked for."""
+        names = _text(self.folder / "names.txt").split("\n")[:-1]
+        if len(names) != len(self):
+            raise BadDataset(f"{self.folder / 'names.txt'}: {len(names)} names for {len(self)} images; pack it again")
+        return names
+
+    @cached_property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """(name, reason) of each file that could not be packed."""
+        lines = _text(self.folder / "skipped.jsonl").splitlines()
+        return tuple((row["name"], row["reason"]) for row in map(json.loads, lines))
+
+
+@dataclass(frozen=True)
+class PackedSet:
+    """A packed data set, opened and checked; images stay on disk."""
+
+    path: Path
+    name: str
+    classes: tuple[str, ...]
+    size: int  # S, pixels
+    encoding: str  # "raw" or "jpeg"
+    mean_image: NDArray[np.float32]  # (S, S, 3), 0-255
+    pca: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Eigenvalues (3,), descending, and eigenvectors (3, 3), one a *row*, of the RGB covariance of all training pixels
+    on the 0-255 scale (section 4.1): noise is (alpha * scale of the eigenvalues) @ eigenvectors."""
+    splits: tuple[str, ...]  # "train" first
+    fingerprint: str  # SHA-256 of images, labels, names and classes; not of the folder's name
+
+    @classmethod
+    def open(cls, path: Path | str) -> "PackedSet":
+        """Open `path`, checking sizes and shapes but not reading the images. Raises BadDataset."""
+        path = Path(path)
+        meta = _meta(path)
+        try:
+            opened = cls(
+                path=path,
+                name=str(meta["name"]),
+                classes=tuple(meta["classes"]),
+                size=int(meta["size"]),
+                encoding=str(meta["encoding"]),
+                mean_image=np.array(_array(path / "mean.npy", np.float32, (meta["size"], meta["size"], 3))),
+                pca=(np.array(meta["pca"]["eigenvalues"]), np.array(meta["pca"]["eigenvectors"])),
+                splits=tuple(meta["splits"]),
+                fingerprint=fingerprint_of(meta),
+            )
+            rows = {split: int(about["rows"]) for split, about in meta["splits"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BadDataset(f"{path / 'meta.json'}: not what this code wrote ({error!r}); pack it again") from error
+        for split in opened.splits:
+            opened._open_split(split, rows[split])
+        return opened
+
+    def split(self, name: str) -> Split:
+        """The split of that name. Raises BadDataset when the set has none."""
+        if name not in self.splits:
+            raise BadDataset(f"{self.path}: no split {name!r}; it has {', '.join(self.splits)}")
+        return self._open_split(name, None)
+
+    def _open_split(self, name: str, rows: int | None) -> Split:
+        folder = self.path / name
+        labels = np.array(_array(folder / "labels.npy", np.int64, (rows,)))
+        if len(labels) and not -1 <= labels.min() <= labels.max() < len(self.classes):
+            raise BadDataset(f"{folder / 'labels.npy'}: labels outside 0 to {len(self.classes) - 1}, the classes' ids")
+        return Split(folder, labels, self._pixels(folder, len(labels)))
+
+    def _pixels(self, folder: Path, rows: int) -> Pixels:
+        if self.encoding == "raw":
+            return RawPixels(_array(folder / "images.npy", np.uint8, (rows, self.size, self.size, 3)))
+        offsets = np.array(_array(folder / "offsets.npy", np.int64, (rows + 1,)))
+        data = _bytes(folder / "images.bin")
+        if offsets[0] != 0 or offsets[-1] != len(data) or (np.diff(offsets) < 0).any():
+            raise BadDataset(f"{folder / 'images.bin'}: {len(data)} bytes, not the {offsets[-1]} that were packed")
+        return JpegPixels(data, offsets, self.size)
+
+
+def fingerprint_of(meta: dict[str, Any]) -> str:
+    """SHA-256 of what makes a set this set: classes, size, encoding and each split's content; not its name."""
+    said = {key: meta[key] for key in ("classes", "size", "encoding", "splits", "mean")}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    file = path / "meta.json"
+    if not file.is_file():
+        raise BadDataset(f"{path}: no meta.json, so not a complete packed set; make one with prepare_dataset.py")
+    try:
+        meta = json.loads(file.read_text())
+    except ValueError as error:
+        raise BadDataset(f"{file}: not JSON ({error}); pack it again") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise BadDataset(f"{file}: not a packed set of format {FORMAT}; pack it again")
+    return meta
+
+
+def _array(file: Path, kind: type[np.generic], shape: Sequence[int | None]) -> Array:
+    """Memory-map an .npy file, holding it to its dtype and shape (None: any)."""
+    array = _readable(file, lambda: np.load(file, mmap_mode="r", allow_pickle=False))
+    fits = len(array.shape) == len(shape) and all(
+        want in (None, got) for got, want in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype != kind or not fits:
+        wanted = tuple("any" if side is None else side for side in shape)
+        raise BadDataset(f"{file}: {array.dtype} {array.shape} where {kind.__name__} {wanted} belongs; pack it again")
+    return np.asarray(array)
+
+
+def _bytes(file: Path) -> NDArray[np.uint8]:
+    """Memory-map a file; an empty one has nothing to map."""
+    if _readable(file, lambda: file.stat().st_size) == 0:
+        return np.empty(0, np.uint8)
+    return np.asarray(np.memmap(file, np.uint8, "r"))
+
+
+def _text(file: Path) -> str:
+    return str(_readable(file, lambda: file.read_text("utf-8")))
+
+
+def _readable(file: Path, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (OSError, ValueError, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "truncated or damaged"
+        raise BadDataset(f"{file}: {reason or error}; pack it again") from error
