@@ -1,0 +1,119 @@
+"""What training does to a picture (section 4.1: crop, mirror, colour noise), on the device; the ten views of the test.
+
+Every draw is a pure function of (seed, step, position in the global batch): any replica, rank or resumed run draws the
+same one. B images, S their stored side, C the crop's, m = S - C the margin.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.preprocess import central
+from model.recipes import TrainingRecipe
+
+__all__ = ["Draws", "augment", "colour_basis", "draw", "ten_views"]
+
+STREAM = 1  # keeps these draws apart from the data order's, which has the same seed
+COLOUR_SCALE = 0.1  # section 4.1: standard deviation of alpha
+
+
+@dataclass(frozen=True)
+class Draws:
+    """One step's chances, a row an image."""
+
+    top: NDArray[np.int64]  # (B,) first row of the crop
+    left: NDArray[np.int64]  # (B,) first column
+    mirror: NDArray[np.bool_]  # (B,)
+    alpha: NDArray[np.float32] | None  # (B, 3) standard normal, one a principal component; None: colours are left alone
+
+    def rows(self, rows: slice) -> "Draws":
+        """The draws of one replica's images."""
+        alpha = None if self.alpha is None else self.alpha[rows]
+        return Draws(self.top[rows], self.left[rows], self.mirror[rows], alpha)
+
+
+def draw(seed: int, step: int, batch: int, recipe: TrainingRecipe, *, colour: bool) -> Draws:
+    """The draws of step `step` for the whole global batch; `crop_chunk` neighbours share a crop and a mirror."""
+    random = np.random.default_rng([seed, STREAM, step])
+    margin = recipe.stored - recipe.crop
+    offsets = margin + 1 if recipe.inclusive_crops else max(margin, 1)
+    chunks = -(-batch // recipe.crop_chunk)
+    top, left, mirror = (
+        np.repeat(random.integers(0, bound, chunks), recipe.crop_chunk)[:batch] for bound in (offsets, offsets, 2)
+    )
+    alpha = random.standard_normal((batch, 3), dtype=np.float32) if colour and recipe.colour != "none" else None
+    return Draws(top, left, mirror.astype(np.bool_), alpha)
+
+
+def colour_basis(recipe: TrainingRecipe, values: NDArray[np.float32], vectors: NDArray[np.float32]) -> Tensor:
+    """What a standard normal draw per component is multiplied by to become grey levels: float32 (3 components, 3 RGB).
+
+    `values` (3,) and `vectors` (3, 3), a column each, are the covariance of RGB on the 0-255 scale. The paper's 0.1 x
+    eigenvalue is meant for pixels in [0, 1], where eigenvalues are 255^2 times smaller, and comes back to grey levels
+    x 255; the release multiplies by the root.
+    """
+    size = values / 255 if recipe.colour == "eigenvalue" else np.sqrt(np.maximum(values, 0))
+    return torch.from_numpy((COLOUR_SCALE * size * vectors).T.astype(np.float32).copy())
+
+
+def augment(images: Tensor, draws: Draws, mean_image: Tensor, basis: Tensor, recipe: TrainingRecipe) -> Tensor:
+    """uint8 (B, S, S, 3) -> float32 (B, 3, C, C), channels last in memory.
+
+    Crop and mirror, minus the mean image's central crop (wherever the crop was taken), plus the colour offset; the
+    release then divides by 1.1. `mean_image` float32 (S, S, 3) and `basis` (`colour_basis`) are on the images' device.
+    """
+    window = central(recipe.stored, recipe.crop)
+    mean = mean_image[window, window]
+    pixels = _cropped(images, draws, recipe.crop, mean)
+    if draws.alpha is not None:
+        pixels += (torch.from_numpy(draws.alpha).to(images.device) @ basis)[:, None, None, :]
+        if recipe.colour == "stdev":
+            pixels /= 1 + COLOUR_SCALE
+    return pixels.permute(0, 3, 1, 2)
+
+
+def ten_views(images: Tensor, mean_image: Tensor, crop: int) -> Iterator[Tensor]:
+    """Section 4.1's test views of uint8 (B, S, S, 3): four corners and the centre, then their mirror images.
+
+    Ten times float32 (B, 3, C, C), one at a time so that memory stays at one batch; the prediction is the mean of the
+    ten softmax outputs.
+    """
+    size = mean_image.shape[0]
+    margin, centre = size - crop, central(size, crop).start
+    offsets = [(0, 0), (0, margin), (centre, centre), (margin, 0), (margin, margin)]
+    mean = mean_image[central(size, crop), central(size, crop)]
+    for mirror in (False, True):
+        for top, left in offsets:
+            view = images[:, top : top + crop, left : left + crop]
+            yield ((view.flip(2) if mirror else view) - mean).permute(0, 3, 1, 2)
+
+
+def _cropped(images: Tensor, draws: Draws, crop: int, mean: Tensor) -> Tensor:
+    """Each image's own crop, mirrored where drawn, minus `mean`: float32 (B, C, C, 3)."""
+    taken = _copied if images.device.type == "cpu" else _gathered
+    return taken(images, draws, crop) - mean
+
+
+def _gathered(images: Tensor, draws: Draws, crop: int) -> Tensor:
+    """One kernel for the batch, on an accelerator: uint8 (B, C, C, 3)."""
+    device = images.device
+    reach = torch.arange(crop, device=device)
+    rows = torch.from_numpy(draws.top).to(device)[:, None] + reach
+    mirror = torch.from_numpy(draws.mirror).to(device)[:, None]
+    columns = torch.from_numpy(draws.left).to(device)[:, None] + torch.where(mirror, crop - 1 - reach, reach)
+    image = torch.arange(len(images), device=device)
+    return images[image[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _copied(images: Tensor, draws: Draws, crop: int) -> Tensor:
+    """The same on a processor, where NumPy copies views, turned ones too, four times faster than torch gathers."""
+    pixels = images.numpy()
+    cropped = np.empty((len(pixels), crop, crop, 3), np.uint8)
+    for image, (top, left, mirror) in enumerate(zip(draws.top, draws.left, draws.mirror, strict=True)):
+        view = pixels[image, top : top + crop, left : left + crop]
+        cropped[image] = view[:, ::-1] if mirror else view
+    return torch.from_numpy(cropped)
