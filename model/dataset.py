@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from model.preprocess import BadImage, stored_image
 
-__all__ = ["FORMAT", "BadDataset", "PackedSet", "Rows", "Split", "fingerprint_of"]
+__all__ = ["FORMAT", "BadDataset", "PackedSet", "Rows", "Split"]
 
 FORMAT = 1  # of the folder's layout
 
@@ -149,7 +149,7 @@ class PackedSet:
                 mean_image=np.array(_array(path / "mean.npy", np.float32, (meta["size"], meta["size"], 3))),
                 pca=(np.array(meta["pca"]["eigenvalues"]), np.array(meta["pca"]["eigenvectors"])),
                 splits=tuple(meta["splits"]),
-                fingerprint=fingerprint_of(meta),
+                fingerprint=_fingerprint(meta),
             )
             rows = {split: int(about["rows"]) for split, about in meta["splits"].items()}
         except (KeyError, TypeError, AttributeError) as error:
@@ -181,7 +181,7 @@ class PackedSet:
         return JpegPixels(data, offsets, self.size)
 
 
-def fingerprint_of(meta: dict[str, Any]) -> str:
+def _fingerprint(meta: dict[str, Any]) -> str:
     """SHA-256 of what makes a set this set: classes, size, encoding and each split's content; not its name."""
     said = {key: meta[key] for key in ("classes", "size", "encoding", "splits", "mean")}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -144,21 +144,27 @@ def packed_source(packed: PackedSet, split: str = "train") -> PackedSource:
     return PackedSource(packed.classes, packed.size, fingerprint, packed.split(split))
 
 
-def folder_source(path: Path | str, size: int) -> PictureSource:
+def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None = None) -> PictureSource:
     """The pictures of a folder of class folders, sorted by class, then by name. Raises BadDataset if there are none.
 
     A class is a folder's name; its subfolders count too. Files that lie outside any folder have label -1; names that
-    begin with a dot are left out.
+    begin with a dot are left out. `classes`, where given, are the only ones allowed, and in that order.
     """
     root = Path(path)
     if not root.is_dir():
         raise BadDataset(f"{root}: not a folder; a folder of class folders is wanted")
-    classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    pictures = [picture for label, name in enumerate(classes) for picture in _under(root, root / name, label)]
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    found = tuple(_printable(folder.name) for folder in folders)
+    classes = found if classes is None else classes
+    if unknown := sorted(set(found) - set(classes)):
+        raise BadDataset(f"{root}: classes that the training pictures do not have: {', '.join(unknown[:5])}")
+    pictures = [
+        p for name, folder in zip(found, folders, strict=True) for p in _under(root, folder, classes.index(name))
+    ]
     pictures += [_picture(root, entry, -1) for entry in sorted(root.iterdir()) if _is_picture(entry)]
     if not pictures:
         raise BadDataset(f"{root}: no pictures in it; a folder of class folders is wanted")
-    return PictureSource(pictures, tuple(map(_printable, classes)), size)
+    return PictureSource(pictures, classes, size)
 
 
 def open_source(path: Path | str, size: int, split: str = "train") -> PictureSource | PackedSource:

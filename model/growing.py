@@ -1,0 +1,170 @@
+"""One split's files while they grow: append a block, keep what is written, go on after a kill.
+
+The files only grow; `progress.npz` says how far each can be trusted, and a run that goes on cuts them back to that.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FILES", "Block", "Columns", "Encoding", "Progress", "replace"]
+
+Encoding = Literal["raw", "jpeg"]
+
+COLUMNS = {
+    "raw": ("labels.npy", "names.txt", "skipped.jsonl", "images.npy"),
+    "jpeg": ("labels.npy", "names.txt", "skipped.jsonl", "offsets.npy", "images.bin"),
+}
+FILES = {*COLUMNS["raw"], *COLUMNS["jpeg"], "progress.npz", "progress.npz.part"}
+
+
+@dataclass
+class Progress:
+    """What of one split is safely on disk."""
+
+    inputs: str  # what was being packed, and how
+    position: int  # pictures read
+    rows: int  # pictures packed
+    digest: str  # SHA-256 chain over the blocks' image bytes
+    lengths: dict[str, int]  # bytes of each growing file
+    pixel_sum: NDArray[np.int64]  # (S, S, 3)
+    moment: NDArray[np.int64]  # (3, 3): sum of x x^T over RGB pixels x
+
+    @classmethod
+    def load(cls, folder: Path, inputs: str, size: int) -> "Progress":
+        """What an earlier run of the same inputs left, else nothing done."""
+        found: Progress | None = None
+        try:
+            with np.load(folder / "progress.npz") as kept:
+                found = cls(**json.loads(str(kept["said"])), pixel_sum=kept["pixel_sum"], moment=kept["moment"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # none, or not ours: nothing of it is trusted
+        if found is not None and found.inputs == inputs and found.is_there(folder):
+            return found
+        return cls(inputs, 0, 0, "", {}, np.zeros((size, size, 3), np.int64), np.zeros((3, 3), np.int64))
+
+    def is_there(self, folder: Path) -> bool:
+        """Whether every file is at least as long as it was."""
+        files = [(folder / name, length) for name, length in self.lengths.items()]
+        return all(file.is_file() and file.stat().st_size >= length for file, length in files)
+
+    def save(self, folder: Path) -> None:
+        """Replace the kept progress in one step."""
+        said = {key: getattr(self, key) for key in ("inputs", "position", "rows", "digest", "lengths")}
+        kept = io.BytesIO()
+        np.savez(kept, said=np.array(json.dumps(said)), pixel_sum=self.pixel_sum, moment=self.moment)
+        replace(folder / "progress.npz", kept.getvalue())
+
+    def add(self, block: "Block") -> None:
+        """Count a block that was written. The sums are integers: no rounding tells where a run was interrupted."""
+        content = hashlib.sha256(bytes.fromhex(self.digest))
+        for stored in block.files or [image.data for image in block.images]:
+            content.update(stored)
+        self.digest = content.hexdigest()
+        for image in block.images:
+            self.pixel_sum += image
+            colours = image.reshape(-1, 3).astype(np.float64)  # sums below 2^53: exact
+            self.moment += (colours.T @ colours).astype(np.int64)
+        self.position, self.rows = block.stop, self.rows + len(block.images)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A stretch of pictures, ready to be written."""
+
+    stop: int  # position of the first picture after it
+    images: Sequence[NDArray[np.uint8]]  # b of (S, S, 3), C-contiguous, as a reader will see them
+    files: Sequence[bytes]  # encoding "jpeg": the same as JPEG files
+    labels: Sequence[int]  # (b,)
+    names: Sequence[str]  # (b,)
+    skipped: Sequence[tuple[str, str]]  # name, reason
+
+
+class Columns:
+    """One split's growing files, cut back to what `progress` vouches for; a context manager."""
+
+    def __init__(self, folder: Path, size: int, encoding: Encoding, progress: Progress) -> None:
+        self.folder, self.size, self.encoding, self.progress = folder, size, encoding, progress
+        if not progress.lengths:
+            for name in FILES:
+                (folder / name).unlink(missing_ok=True)
+        self.files = {name: _opened(folder / name, progress.lengths.get(name, 0)) for name in COLUMNS[encoding]}
+        if not progress.lengths:
+            self.write_headers()
+            if encoding == "jpeg":
+                _write(self.files["offsets.npy"], np.zeros(1, np.int64).data)
+
+    def __enter__(self) -> "Columns":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.files.values():
+            file.close()
+
+    def append(self, block: Block) -> None:
+        """Write a block; it counts from the next `keep` on."""
+        if self.encoding == "raw":
+            for image in block.images:
+                _write(self.files["images.npy"], image.data)
+        else:
+            ends = self.files["images.bin"].tell() + np.cumsum([len(file) for file in block.files], dtype=np.int64)
+            _write(self.files["images.bin"], b"".join(block.files))
+            _write(self.files["offsets.npy"], ends.data)
+        lines = [json.dumps({"name": name, "reason": reason}) for name, reason in block.skipped]
+        _write(self.files["labels.npy"], np.array(block.labels, np.int64).data)
+        _write(self.files["names.txt"], "".join(f"{name}\n" for name in block.names).encode())
+        _write(self.files["skipped.jsonl"], "".join(f"{line}\n" for line in lines).encode())
+        self.progress.add(block)
+
+    def keep(self) -> None:
+        """Make all that was written so far survive a kill or a power cut."""
+        for name, file in self.files.items():
+            os.fsync(file.fileno())
+            self.progress.lengths[name] = file.tell()
+        self.progress.save(self.folder)
+
+    def write_headers(self) -> None:
+        """Say in each array's header how long it is by now; NumPy leaves room there, so a header never grows."""
+        rows, side = self.progress.rows, self.size
+        shapes = {"labels.npy": (rows,), "offsets.npy": (rows + 1,), "images.npy": (rows, side, side, 3)}
+        for name in shapes.keys() & self.files.keys():
+            kind = np.uint8 if name == "images.npy" else np.int64
+            said = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shapes[name]}
+            header, file = io.BytesIO(), self.files[name]
+            np.lib.format.write_array_header_1_0(header, said)
+            file.seek(0)
+            _write(file, header.getvalue())
+            file.seek(0, os.SEEK_END)
+
+
+def replace(file: Path, data: bytes) -> None:
+    """Write a whole file, durably, in one step."""
+    part = file.with_name(file.name + ".part")
+    with part.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(file)
+
+
+def _opened(path: Path, length: int) -> io.FileIO:
+    file = io.FileIO(path, "r+" if path.exists() else "w+")
+    file.truncate(length)
+    file.seek(length)
+    return file
+
+
+def _write(file: io.FileIO, data: bytes | memoryview) -> None:
+    """All of it: an unbuffered file may take less than it is given."""
+    view = memoryview(data)
+    view = view.cast("B") if view.nbytes else memoryview(b"")  # an empty array's view cannot be cast
+    while view:
+        view = view[file.write(view) :]
