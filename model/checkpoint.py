@@ -1,0 +1,132 @@
+"""A trained network as one file: weights, layer table, recipe, classes and where they came from.
+
+One safetensors file, always in the one-process form, so any number of processes can write or read it. It is written
+beside its place, synced, and renamed: a reader finds the old file or the new one, never a part.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from model.alexnet import AlexNet, Conv, Dense, Table
+from model.preprocess import Recipe
+from model.response_norm import ResponseNorm
+
+__all__ = ["BadCheckpoint", "Checkpoint", "load", "save"]
+
+FORMAT = "fc7 checkpoint 1"
+MEAN = "mean_image"  # the one tensor in the file that is not a weight
+
+
+class BadCheckpoint(ValueError):
+    """The file is not a checkpoint of this project, is damaged, or does not fit what is asked of it."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything needed to turn a picture's bytes into class probabilities and an embedding."""
+
+    table: Table
+    recipe: Recipe
+    classes: tuple[str, ...]
+    weights: Mapping[str, Tensor]  # conv1.weight ... fc8.bias, float32, one-process form
+    mean_image: Tensor  # float32 (S, S, 3), RGB, 0-255
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # JSON: data, epochs, accuracy, versions, ...
+
+    def network(self) -> AlexNet:
+        """The network with these weights. Raises BadCheckpoint when the weights are not the table's."""
+        with torch.device("meta"):
+            network = AlexNet(self.table, len(self.classes))
+        try:
+            network.load_state_dict({name: tensor.clone() for name, tensor in self.weights.items()}, assign=True)
+        except RuntimeError as error:
+            reason = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+            raise BadCheckpoint(f"the weights are not those of table {self.table.name!r}: {reason}") from error
+        return network
+
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 of `weights` (and the mean image) and of `recipe` (and table and classes): equal, same answers."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted({**self.weights, MEAN: self.mean_image}.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        recipe = json.dumps(_description(self), sort_keys=True).encode()
+        return {"weights": digest.hexdigest(), "recipe": hashlib.sha256(recipe).hexdigest()}
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint` to `path`, whole or not at all. Raises OSError (disk full, say); the old file stays."""
+    about = {**_description(checkpoint), "provenance": dict(checkpoint.provenance)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
+    data = to_bytes(
+        {**tensors, MEAN: checkpoint.mean_image.cpu().contiguous()},
+        metadata={"format": FORMAT, "about": json.dumps(about, sort_keys=True)},
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename, too, must survive a power cut
+    finally:
+        os.close(folder)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint. Raises BadCheckpoint, saying what is wrong, for any file that is not a whole one."""
+    if not path.is_file():
+        raise BadCheckpoint(f"{path}: no such checkpoint (scripts/train.py writes one)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise BadCheckpoint(f"{path}: not a whole safetensors file: {error}") from error
+    if about.get("format") != FORMAT:
+        raise BadCheckpoint(f"{path}: its format is {about.get('format')!r}, this code reads {FORMAT!r}")
+    try:
+        described = json.loads(about["about"])
+        return Checkpoint(
+            table=_table(described["table"]),
+            recipe=Recipe(**described["recipe"]),
+            classes=tuple(described["classes"]),
+            mean_image=tensors.pop(MEAN),
+            weights=tensors,
+            provenance=described["provenance"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadCheckpoint(f"{path}: its description cannot be read: {error!r}") from error
+
+
+def _description(checkpoint: Checkpoint) -> dict[str, Any]:
+    rows = [{"kind": type(row).__name__, **asdict(row)} for row in checkpoint.table.rows]
+    return {
+        "table": {**asdict(checkpoint.table), "rows": rows},
+        "recipe": asdict(checkpoint.recipe),
+        "classes": list(checkpoint.classes),
+    }
+
+
+def _table(described: dict[str, Any]) -> Table:
+    rows: list[Conv | Dense] = []
+    for row in described.pop("rows"):
+        kind = row.pop("kind")
+        rows.append(Conv(**{**row, "padding": tuple(row["padding"])}) if kind == "Conv" else Dense(**row))
+    norm, map_norm = (ResponseNorm(**described.pop(name)) for name in ("norm", "map_norm"))
+    return Table(rows=tuple(rows), norm=norm, map_norm=map_norm, **described)

@@ -1,0 +1,126 @@
+"""Local response normalisation (paper, section 3.3): the definition, and one as fast as a ReLU, forward and backward.
+
+B images, C channels, H x W pixels.
+
+    b = a / (k + alpha * sum of a'^2 over n adjacent channels)^beta
+
+Why the fast form is fast: on a CPU the formula is bound by memory, not by arithmetic (``F.local_response_norm`` takes
+longer than all five convolutions). Here the activations are walked through in blocks that stay in the cache; in a block
+the sum over a window of channels is one small matrix product with a band of ones, and ``x^-0.75`` is
+``rsqrt(x) * sqrt(rsqrt(x))``. The backward pass is written by hand and keeps only its input:
+
+    dx = g d^-beta - 2 alpha beta x window(g x d^-(beta+1))
+
+because a symmetric window is its own adjoint. It needs no compiler and runs in any float type. On other devices the
+whole tensor is one block, which torch.compile can fuse.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["ResponseNorm", "map_norm", "reference_map_norm", "reference_norm", "response_norm"]
+
+BLOCK_BYTES = 1 << 20  # a block and its few temporaries fit a core's share of the cache
+
+
+@dataclass(frozen=True)
+class ResponseNorm:
+    """The four constants of section 3.3. `alpha` multiplies the plain sum (torch's own op divides it by `size`)."""
+
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 2.0
+
+
+def reference_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
+    """The formula, channel by channel: (B, C, H, W) -> the same; no window crosses from one of `groups` to the next."""
+    halves = []
+    for half in x.chunk(groups, dim=1):
+        channels = half.shape[1]
+        reach = norm.size // 2
+        out = []
+        for i in range(channels):
+            window = half[:, max(0, i - reach) : min(channels, i + reach + 1)]
+            out.append(half[:, i] / (norm.k + norm.alpha * window.square().sum(dim=1)) ** norm.beta)
+        halves.append(torch.stack(out, dim=1))
+    return torch.cat(halves, dim=1)
+
+
+def reference_map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
+    """The same formula over `size` x `size` pixels of one map (the 2012 code's second norm of layer 2)."""
+    windows = F.unfold(x.flatten(0, 1)[:, None].square(), norm.size, padding=norm.size // 2)
+    return x / (norm.k + norm.alpha * windows.sum(dim=1).view_as(x)) ** norm.beta
+
+
+def response_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
+    """`reference_norm`, fast: (B, C, H, W) -> the same shape, type and device; fastest in channels_last."""
+    batch, channels, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(-1, channels // groups)  # (B*H*W*groups, C/groups), no copy in channels_last
+    index = torch.arange(channels // groups, device=x.device)
+    band = ((index[:, None] - index).abs() <= norm.size // 2).to(x.dtype)
+    out: Tensor = _Normalise.apply(rows, lambda squares: squares @ band, norm)
+    return out.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
+    """`reference_map_norm`, fast: (B, C, H, W) -> the same shape, type and device."""
+
+    def window(squares: Tensor) -> Tensor:
+        return F.avg_pool2d(squares, norm.size, stride=1, padding=norm.size // 2, divisor_override=1)
+
+    out: Tensor = _Normalise.apply(x, window, norm)
+    return out
+
+
+class _Normalise(torch.autograd.Function):
+    """x * (k + alpha * window(x^2))^-beta, walked through in blocks of rows; `window` sums over a symmetric window."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, window: Callable[[Tensor], Tensor], norm: ResponseNorm) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.window, ctx.norm = window, norm
+        out = torch.empty_like(x)
+        for x_block, out_block in _blocks(x, out):
+            d = _denominator(x_block, window, norm)
+            torch.mul(x_block, _power(d, norm.beta), out=out_block)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        window, norm = ctx.window, ctx.norm
+        out = torch.empty_like(x)
+        for x_block, g_block, out_block in _blocks(x, gradients[0], out):
+            d = _denominator(x_block, window, norm)
+            scaled = _power(d, norm.beta).mul_(g_block)  # g d^-beta
+            shared = window((scaled * x_block).div_(d)).mul_(x_block)
+            torch.add(scaled, shared, alpha=-2 * norm.alpha * norm.beta, out=out_block)
+        return out, None, None
+
+
+def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Matching slices along dimension 0, each small enough for the cache on a CPU; everything at once elsewhere."""
+    first = tensors[0]
+    rows = len(first)
+    if first.device.type == "cpu" and rows:
+        rows = max(1, BLOCK_BYTES * rows // (first.numel() * first.element_size()))
+    return zip(*(torch.split(t, max(rows, 1)) for t in tensors), strict=True)
+
+
+def _denominator(x: Tensor, window: Callable[[Tensor], Tensor], norm: ResponseNorm) -> Tensor:
+    return window(x * x).mul_(norm.alpha).add_(norm.k)
+
+
+def _power(d: Tensor, beta: float) -> Tensor:
+    """d^-beta into new memory."""
+    if beta == 0.75:
+        root = torch.rsqrt(d)
+        return root.sqrt().mul_(root)
+    return d.pow(-beta)

@@ -1,0 +1,90 @@
+"""How every script meets the command line: the flags are a frozen dataclass's fields.
+
+Order: flags, then ``FC7_<FIELD>`` variables, then the dataclass's defaults. Exit codes: 0 the work is done, 2 the
+request cannot be met (one clear line on stderr), 130 interrupted; anything else is a bug and shows its traceback.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import tyro
+
+__all__ = ["Refused", "parse", "run"]
+
+Config = TypeVar("Config")
+ROOMS = ("model", "index", "service", "scripts")
+
+
+class Refused(ValueError):
+    """The request cannot be met; the message says why and what is accepted."""
+
+
+def parse(config: type[Config], arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """Build `config` from flags, then FC7_* variables, then defaults.
+
+    Raises Refused with tyro's reason, on one line, for a flag or a variable that does not fit; SystemExit(0) after
+    ``--help``.
+    """
+    variables: list[str] = []
+    for name in _fields(config):
+        value = environment.get(f"FC7_{name.upper()}")
+        if value:  # empty is unset, as compose files write it
+            variables += _flag(name, value)
+    shown, complaint = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(complaint):
+            return tyro.cli(config, args=[*variables, *arguments])
+    except SystemExit as end:
+        if not end.code:
+            sys.stdout.write(shown.getvalue())
+            raise
+        raise Refused(_one_line(complaint.getvalue() or shown.getvalue())) from end
+
+
+def run(config: type[Config], job: Callable[[Config], None]) -> NoReturn:
+    """Parse the command line, do the job, leave with the exit code that the module's docstring promises."""
+    try:
+        job(parse(config, sys.argv[1:], os.environ))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if not _is_ours(error):
+            raise
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)
+
+
+def _is_ours(error: Exception) -> bool:
+    """An error class that one of the rooms defines is an answer to the user; any other is a bug."""
+    return type(error).__module__.split(".")[0] in ROOMS
+
+
+def _fields(config: Any) -> list[str]:
+    if dataclasses.is_dataclass(config):
+        return [field.name for field in dataclasses.fields(config)]
+    return list(config.model_fields)  # a pydantic model
+
+
+def _flag(name: str, value: str) -> list[str]:
+    flag = name.replace("_", "-")
+    if value.lower() in ("true", "false"):
+        return [f"--{flag}" if value.lower() == "true" else f"--no-{flag}"]
+    return [f"--{flag}", *shlex.split(value)]
+
+
+def _one_line(box: str) -> str:
+    """Tyro's framed message without its frame and its hints."""
+    lines = [line.strip("│╭╮╰╯─- ") for line in box.splitlines()]
+    told = [line for line in lines[1:] if line]
+    end = next(
+        (i for i, line in enumerate(told) if line.startswith(("Argument helptext", "For full helptext"))), len(told)
+    )
+    return " ".join(told[:end])

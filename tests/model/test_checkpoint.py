@@ -1,0 +1,120 @@
+"""A checkpoint gives back the network it was made from, or says why it cannot; its file is whole or absent."""
+
+import errno
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from model.alexnet import CIFAR, PAPER, RELEASE, TABLES, Table
+from model.checkpoint import BadCheckpoint, Checkpoint, load, save
+from model.preprocess import Recipe
+from tests.model.test_alexnet import SMALL, fresh
+
+CLASSES = ("cat", "dog", "frog")
+
+
+def made(table: Table = SMALL, classes: tuple[str, ...] = CLASSES) -> Checkpoint:
+    recipe = Recipe(stored=18, crop=table.crop)
+    weights = fresh(table, len(classes)).state_dict()
+    return Checkpoint(table, recipe, classes, weights, torch.full((18, 18, 3), 120.0), {"epochs": 3})
+
+
+def test_what_was_saved_comes_back_with_the_same_answers(tmp_path: Path) -> None:
+    path, saved = tmp_path / "run" / "checkpoint.safetensors", made()
+    save(path, saved)
+    found = load(path)
+    x = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(found.network()(x), saved.network()(x), rtol=0, atol=0)
+    assert (found.table, found.recipe, found.classes, found.provenance) == (SMALL, saved.recipe, CLASSES, {"epochs": 3})
+    assert torch.equal(found.mean_image, saved.mean_image)
+    assert found.fingerprints() == saved.fingerprints()
+    assert os.listdir(path.parent) == ["checkpoint.safetensors"]
+
+
+def test_a_network_from_a_checkpoint_has_its_own_weights() -> None:
+    saved = made()
+    with torch.no_grad():
+        saved.network().get_parameter("conv1.weight").zero_()
+    assert saved.weights["conv1.weight"].abs().sum() > 0
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+def test_every_table_survives_the_file(table: Table, tmp_path: Path) -> None:
+    empty = Checkpoint(table, Recipe(table.crop, table.crop), CLASSES, {}, torch.zeros(1, 1, 3))
+    save(tmp_path / "c", empty)
+    assert load(tmp_path / "c").table == table
+
+
+def test_fingerprints_tell_weights_from_recipe() -> None:
+    base = made().fingerprints()
+    weights = {name: tensor + (name == "conv2.bias") for name, tensor in made().weights.items()}
+    assert replace(made(), weights=weights).fingerprints() == {**base, "weights": ANY_OTHER(base["weights"])}
+    other_mean = replace(made(), mean_image=torch.zeros(18, 18, 3)).fingerprints()
+    assert other_mean == {**base, "weights": ANY_OTHER(base["weights"])}
+    renamed = replace(made(), classes=("cat", "dog", "toad")).fingerprints()
+    assert renamed == {**base, "recipe": ANY_OTHER(base["recipe"])}
+    assert replace(made(), provenance={}).fingerprints() == base
+
+
+class ANY_OTHER:  # noqa: N801 (reads as a value)
+    """Equal to any fingerprint but one."""
+
+    def __init__(self, than: str) -> None:
+        self.than = than
+
+    def __eq__(self, found: object) -> bool:
+        return isinstance(found, str) and len(found) == 64 and found != self.than
+
+
+def test_files_that_are_not_checkpoints_are_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    with pytest.raises(BadCheckpoint, match="no such checkpoint"):
+        load(path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(BadCheckpoint, match="not a whole safetensors file"):
+        load(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(BadCheckpoint, match="its format is None"):
+        load(path)
+    save_file({"x": torch.zeros(1)}, path, metadata={"format": "fc7 checkpoint 1", "about": "{}"})
+    with pytest.raises(BadCheckpoint, match="cannot be read: KeyError"):
+        load(path)
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    save(path, made())
+    whole = path.read_bytes()
+    for length in (0, 7, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BadCheckpoint, match="not a whole safetensors file"):
+            load(path)
+
+
+def test_weights_of_another_table_are_refused_by_name() -> None:
+    wrong = replace(made(), weights={**made().weights, "conv1.weight": torch.zeros(9, 3, 3, 3)})
+    with pytest.raises(BadCheckpoint, match=r"table 'small'.*conv1\.weight"):
+        wrong.network()
+
+
+def test_a_full_disk_leaves_the_old_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c"
+    save(path, made())
+    before = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(path, replace(made(), classes=("a", "b", "c")))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["c"]
+
+
+def test_tables_are_told_apart() -> None:
+    assert len({CIFAR, PAPER, RELEASE}) == 3

@@ -1,0 +1,85 @@
+"""Flags, then FC7_* variables, then defaults; a bad one is one line and exit 2."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scripts.command import Refused, parse
+
+PROGRAM = """
+from dataclasses import dataclass
+from pathlib import Path
+from scripts.command import run
+from model.checkpoint import BadCheckpoint
+
+@dataclass(frozen=True)
+class Config:
+    how: str = "well"  # what happens
+
+def job(config):
+    if config.how == "refused":
+        raise BadCheckpoint("weights.pt: not one of ours")
+    if config.how == "bug":
+        raise KeyError("a bug")
+    if config.how == "stopped":
+        raise KeyboardInterrupt
+
+run(Config, job)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job with one field of each kind."""
+
+    data: Path = Path("data/cifar10")
+    views: int = 1
+    resume: bool = False
+    checkpoint: tuple[Path, ...] = ()
+
+
+def test_flags_win_over_variables_and_variables_over_defaults() -> None:
+    environment = {"FC7_DATA": "from/variable", "FC7_VIEWS": "10", "FC7_RESUME": "true", "FC7_CHECKPOINT": "a b"}
+    assert parse(Job, [], {}) == Job()
+    assert parse(Job, [], environment) == Job(
+        data=Path("from/variable"), views=10, resume=True, checkpoint=(Path("a"), Path("b"))
+    )
+    given = parse(Job, ["--data", "flag", "--views", "3", "--no-resume", "--checkpoint", "c"], environment)
+    assert given == Job(data=Path("flag"), views=3, resume=False, checkpoint=(Path("c"),))
+
+
+def test_an_empty_variable_is_unset() -> None:
+    assert parse(Job, [], {"FC7_DATA": ""}) == Job()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "told"),
+    [
+        (["--views", "ten"], {}, "Error parsing --views: invalid literal for int() with base 10: 'ten'"),
+        ([], {"FC7_VIEWS": "ten"}, "Error parsing --views: invalid literal for int() with base 10: 'ten'"),
+        (["--view", "1"], {}, "Unrecognized options: --view"),
+    ],
+)
+def test_a_bad_argument_is_one_clear_line(arguments: list[str], environment: dict[str, str], told: str) -> None:
+    with pytest.raises(Refused) as caught:
+        parse(Job, arguments, environment)
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "line"),
+    [("well", 0, ""), ("refused", 2, "-c: weights.pt: not one of ours"), ("stopped", 130, "interrupted")],
+)
+def test_exit_codes(how: str, code: int, line: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, "--how", how], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (code, line)
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM, "--how", "bug"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
