@@ -1,0 +1,129 @@
+"""FAISS looks at every row: candidates in float32 or float16, on the cores of the CPU or on GPUs.
+
+The rows are divided once, one part to a core or to a GPU, and each part has its thread. FAISS's own division over
+OpenMP threads takes twice the time for a single query, and searches from several threads would multiply them.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from index import exact
+
+__all__ = ["Candidates", "Scan"]
+
+FEWEST = 2048  # rows a core: below this a thread costs more than it brings
+LARGEST32 = 1e18  # lengths from here on overflow float32 once squared and added
+LARGEST16 = 2.0**15  # the same for float16, with room for rounding
+
+Search = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What FAISS found for q queries: m rows each, in no particular order."""
+
+    squared: NDArray[np.float32]  # (q, m) squared distances, rounded
+    rows: NDArray[np.int64]  # (q, m) positions in the features
+    left_out: NDArray[np.float32]  # (q,) no row outside `rows` was reported nearer than this; inf if there is none
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows first ... first + count, and how to search them."""
+
+    first: int
+    count: int
+    search: Search
+
+
+class Scan:
+    """Candidates among features (n, d) float32, on `gpus` GPUs (-1: all; 0: the CPU), stored in float16 or not.
+
+    Raises ValueError for features that are not finite or too large to square, and for more GPUs than there are.
+    """
+
+    def __init__(self, features: NDArray[np.float32], *, gpus: int, float16: bool) -> None:
+        lengths = exact.distances(features, np.zeros(features.shape[1], np.float32))
+        self.largest = LARGEST16 if float16 else LARGEST32  # a query must be shorter than this
+        if not np.all(lengths < self.largest):  # also False for NaN
+            raise ValueError(f"features must be finite and shorter than {self.largest:g}")
+        devices = _devices(gpus)
+        if devices:
+            self._parts = [_gpu(features, rows, device, float16) for device, rows in _divided(len(features), devices)]
+        else:
+            cores = range(max(1, min(faiss.omp_get_max_threads(), len(features) // FEWEST)))
+            divided = [rows for _, rows in _divided(len(features), cores)]
+            norms = np.square(lengths).astype(np.float32)
+            self._parts = [_cpu16(features, r) if float16 else _cpu32(features, norms, r) for r in divided]
+        # GPU FAISS is not safe for two threads, not even for two readers.
+        self._turn: AbstractContextManager[Any] = threading.Lock() if devices else nullcontext()
+        # The number of OpenMP threads is a setting of the calling thread.
+        self._pool = ThreadPoolExecutor(
+            len(self._parts) or 1, "scan", initializer=faiss.omp_set_num_threads, initargs=(1,)
+        )
+
+    def candidates(self, queries: NDArray[np.float32], k: int) -> Candidates:
+        """(q, d) float32 C-contiguous, finite, shorter than `largest` -> at least the k rows reported nearest."""
+        with self._turn:
+            asked = [self._pool.submit(part.search, queries, min(k, part.count)) for part in self._parts]
+            found = [search.result() for search in asked]
+        left_out = np.full(len(queries), np.inf, np.float32)
+        for part, (squared, _) in zip(self._parts, found, strict=True):
+            if k < part.count:
+                left_out = np.minimum(left_out, squared[:, -1])
+        rows = [rows + part.first for part, (_, rows) in zip(self._parts, found, strict=True)]
+        return Candidates(np.concatenate([s for s, _ in found], axis=1), np.concatenate(rows, axis=1), left_out)
+
+
+def _devices(gpus: int) -> range:
+    there = faiss.get_num_gpus() if gpus else 0
+    if gpus > there or (gpus < 0 and not there):
+        raise ValueError(f"{gpus if gpus > 0 else 'all'} GPUs asked for, FAISS sees {there}")
+    return range(there if gpus < 0 else gpus)
+
+
+def _divided(rows: int, workers: range) -> list[tuple[int, slice]]:
+    """Each worker's share of the rows, in order; none for a worker that would have no row."""
+    edges = [rows * i // len(workers) for i in range(len(workers) + 1)]
+    return [(w, slice(a, b)) for w, a, b in zip(workers, edges, edges[1:], strict=False) if a < b]
+
+
+def _cpu32(features: NDArray[np.float32], norms: NDArray[np.float32], rows: slice) -> Part:
+    """Search the features where they lie; FAISS's IndexFlatL2 would copy them and measure the norms at each search."""
+    base, base_norms = features[rows], norms[rows]
+    count, d = base.shape
+    # From two queries on, a matrix product is faster (FAISS's default, for all of the process, is 128,000 / d queries).
+    faiss.cvar.distance_compute_blas_threshold = 2 * d
+
+    def search(queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        squared, near = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        pointers = [faiss.swig_ptr(a) for a in (squared, near, base_norms)]
+        faiss.knn_L2sqr(faiss.swig_ptr(queries), faiss.swig_ptr(base), d, len(queries), count, k, *pointers)
+        return squared, near
+
+    return Part(rows.start, count, search)
+
+
+def _cpu16(features: NDArray[np.float32], rows: slice) -> Part:
+    index = faiss.IndexScalarQuantizer(features.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2)
+    return _filled(index, features, rows)
+
+
+def _gpu(features: NDArray[np.float32], rows: slice, device: int, float16: bool) -> Part:
+    config = faiss.GpuIndexFlatConfig()
+    config.device, config.useFloat16 = device, float16
+    index = faiss.GpuIndexFlatL2(faiss.StandardGpuResources(), features.shape[1], config)
+    return _filled(index, features, rows)
+
+
+def _filled(index: Any, features: NDArray[np.float32], rows: slice) -> Part:
+    index.add(features[rows])  # in one call: a GPU reserves its memory once, and pages the rows itself
+    return Part(rows.start, rows.stop - rows.start, index.search)
