@@ -1,0 +1,42 @@
+# make demo   fetch CIFAR-10, train, index, serve: about five minutes on two cores, downloads aside
+# make test   the whole suite        make lint   format, lint, types, import rules        make docker-test   build and bring up
+PYTHON ?= python3
+PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+export PYTHONUNBUFFERED = 1
+
+.PHONY: demo test lint browser clean
+.DELETE_ON_ERROR:
+
+demo: .venv/ready
+	@.venv/bin/python scripts/demo.py $(if $(filter 0,$(SERVE)),--no-serve)
+
+test: .venv/ready-dev browser
+	.venv/bin/pytest -q
+
+lint: .venv/ready-dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fc7 needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+.venv/ready: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing packages into .venv (torch, faiss and CUDA libraries: about 4 GB the first time)"
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+.venv/ready-dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP_INSTALL) --editable .[dev]
+	@touch $@ .venv/ready
+
+# The page is tested in a real browser: the system's, Debian's package (as root), or Playwright's own download.
+browser: | .venv/ready-dev
+	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  .venv/bin/playwright install chromium
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
