@@ -49,15 +49,16 @@ def draw(seed: int, step: int, batch: int, recipe: TrainingRecipe, *, colour: bo
     return Draws(top, left, mirror.astype(np.bool_), alpha)
 
 
-def colour_basis(recipe: TrainingRecipe, values: NDArray[np.float32], vectors: NDArray[np.float32]) -> Tensor:
+def colour_basis(recipe: TrainingRecipe, pca: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Tensor:
     """What a standard normal draw per component is multiplied by to become grey levels: float32 (3 components, 3 RGB).
 
-    `values` (3,) and `vectors` (3, 3), a column each, are the covariance of RGB on the 0-255 scale. The paper's 0.1 x
-    eigenvalue is meant for pixels in [0, 1], where eigenvalues are 255^2 times smaller, and comes back to grey levels
-    x 255; the release multiplies by the root.
+    `pca` is the packed set's: eigenvalues (3,) and eigenvectors (3, 3), one a row, of RGB on the 0-255 scale. The
+    paper's 0.1 x eigenvalue is meant for pixels in [0, 1], where eigenvalues are 255^2 times smaller, and comes back to
+    grey levels x 255; the release multiplies by the root.
     """
+    values, vectors = pca
     size = values / 255 if recipe.colour == "eigenvalue" else np.sqrt(np.maximum(values, 0))
-    return torch.from_numpy((COLOUR_SCALE * size * vectors).T.astype(np.float32).copy())
+    return torch.from_numpy((COLOUR_SCALE * size[:, None] * vectors).astype(np.float32))
 
 
 def augment(images: Tensor, draws: Draws, mean_image: Tensor, basis: Tensor, recipe: TrainingRecipe) -> Tensor:

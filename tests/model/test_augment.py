@@ -13,8 +13,9 @@ from model.preprocess import network_input
 from model.recipes import CIFAR, PAPER, RELEASE, TrainingRecipe
 
 # ILSVRC-2012's own: standard deviations 121.8, 37.1, 19.7 grey levels (alexnet-facts, from the release's data set).
-VALUES = np.array([121.780, 37.094, 19.721], np.float32) ** 2
-VECTORS = np.array([[-0.5635, -0.7126, 0.4180], [-0.5762, -0.0235, -0.8170], [-0.5920, 0.7012, 0.3973]], np.float32)
+VALUES = np.array([121.780, 37.094, 19.721]) ** 2
+VECTORS = np.array([[-0.5635, -0.5762, -0.5920], [-0.7126, -0.0235, 0.7012], [0.4180, -0.8170, 0.3973]])
+PCA = (VALUES, VECTORS)
 
 
 def small(recipe: TrainingRecipe) -> TrainingRecipe:
@@ -37,7 +38,7 @@ def by_definition(
             size = np.sqrt(VALUES[component])
             if recipe.colour == "eigenvalue":  # pixels in [0, 1], then back to 0-255
                 size = VALUES[component] / 255**2 * 255
-            offset += 0.1 * draws.alpha[row, component] * size * VECTORS[:, component]
+            offset += 0.1 * draws.alpha[row, component] * size * VECTORS[component]
     for y in range(crop):
         for x in range(crop):
             from_x = crop - 1 - x if draws.mirror[row] else x
@@ -53,7 +54,7 @@ def test_equal_to_the_definition(preset: TrainingRecipe, colour: bool) -> None:
     images = pictures(37, 20)
     mean = torch.rand(20, 20, 3, generator=torch.Generator().manual_seed(2)) * 255
     draws = draw(3, 5, 37, recipe, colour=colour)
-    result = augment(images, draws, mean, colour_basis(recipe, VALUES, VECTORS), recipe)
+    result = augment(images, draws, mean, colour_basis(recipe, PCA), recipe)
     assert result.shape == (37, 3, 16, 16)
     assert result.dtype == torch.float32
     assert result.is_contiguous(memory_format=torch.channels_last)
@@ -79,7 +80,7 @@ def test_a_replica_draws_its_share_of_the_global_batch() -> None:
     images = pictures(16, 20)
     recipe = small(PAPER)
     draws = draw(1, 2, 16, recipe, colour=True)
-    mean, basis = torch.zeros(20, 20, 3), colour_basis(recipe, VALUES, VECTORS)
+    mean, basis = torch.zeros(20, 20, 3), colour_basis(recipe, PCA)
     whole = augment(images, draws, mean, basis, recipe)
     halves = [augment(images[half], draws.rows(half), mean, basis, recipe) for half in (slice(0, 8), slice(8, 16))]
     torch.testing.assert_close(torch.cat(halves), whole)
@@ -115,8 +116,8 @@ def test_the_release_shares_a_crop_among_32_images_but_not_a_colour() -> None:
 
 
 def test_the_noise_has_the_size_that_each_convention_says() -> None:
-    paper = colour_basis(PAPER, VALUES, VECTORS).norm(dim=1)
-    release = colour_basis(RELEASE, VALUES, VECTORS).norm(dim=1)
+    paper = colour_basis(PAPER, PCA).norm(dim=1)
+    release = colour_basis(RELEASE, PCA).norm(dim=1)
     torch.testing.assert_close(paper, torch.tensor([5.8158, 0.5396, 0.1525]), rtol=2e-3, atol=0)
     torch.testing.assert_close(release, torch.tensor([12.178, 3.709, 1.972]), rtol=2e-3, atol=0)
 
