@@ -17,7 +17,7 @@ from model.response_norm import ResponseNorm, map_norm, response_norm
 
 __all__ = ["CIFAR", "PAPER", "RELEASE", "TABLES", "AlexNet", "Conv", "Dense", "Exchange", "Table", "initialise", "keep"]
 
-Exchange = Callable[[Tensor], Tensor]
+Exchange = Callable[[Tensor, str], Tensor]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ CIFAR = Table(
 TABLES: Mapping[str, Table] = {table.name: table for table in (PAPER, RELEASE, CIFAR)}
 
 
-def keep(x: Tensor) -> Tensor:
+def keep(x: Tensor, edge: str) -> Tensor:  # noqa: ARG001
     """The exchange of a process that holds every column: there is nothing to fetch."""
     return x
 
@@ -138,13 +138,24 @@ class AlexNet(nn.Module):
 
     classes: outputs of fc8 that this module holds (all of them when it holds every column).
     columns: how many of the table's columns live here; default all.
-    exchange: (B, C, ...) of this process -> (B, all C, ...) of every column, in column order.
+    slices: how many processes share the units of each fully connected layer; default one per `columns`.
+    exchange: (B, C, ...) of this process, edge -> (B, all C, ...) of every column, in column order. An edge is named
+        by the layer that reads it ("conv3", "fc6"), the last one is "logits".
     """
 
-    def __init__(self, table: Table, classes: int, *, columns: int | None = None, exchange: Exchange = keep) -> None:
+    def __init__(
+        self,
+        table: Table,
+        classes: int,
+        *,
+        columns: int | None = None,
+        slices: int | None = None,
+        exchange: Exchange = keep,
+    ) -> None:
         super().__init__()
         self.table = table
         self.columns = table.columns if columns is None else columns
+        self.slices = table.columns // self.columns if slices is None else slices
         self.exchange = exchange
         seen, pixels = 3, table.crop  # maps of all columns, and their side
         for name, row in table.named.items():
@@ -155,12 +166,12 @@ class AlexNet(nn.Module):
                 seen, pixels = row.channels, _side(row, pixels)
             else:
                 inputs, pixels = seen * pixels * pixels, 1
-                layer = nn.Linear(inputs, classes if row.units is None else self._share(row.units))
+                layer = nn.Linear(inputs, classes if row.units is None else row.units // self.slices)
                 seen = row.units or seen
             self.add_module(name, layer)
 
     def _share(self, channels: int) -> int:
-        """How many of a layer's channels live here."""
+        """How many of a convolution's channels live here."""
         return channels * self.columns // self.table.columns
 
     def forward(self, x: Tensor, masks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -173,19 +184,17 @@ class AlexNet(nn.Module):
             x = x * self.table.input_scale
         for name, row in self.table.named.items():
             if isinstance(row, Conv):
-                x = self._conv(row, self.get_submodule(name), x)
+                x = self._conv(row, self.get_submodule(name), self.exchange(x, name) if row.sees == "both" else x)
             else:
-                seen = self.exchange(x).flatten(1)
+                seen = self.exchange(x, name).flatten(1)
                 x = self.get_submodule(name)(seen)
                 if row.units is not None:
                     x = F.relu(x, inplace=True)
                     x = x * masks[name] if masks and name in masks else x
-        return self.exchange(x), seen
+        return self.exchange(x, "logits"), seen
 
     def _conv(self, row: Conv, layer: nn.Module, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H', W'): the exchange, the convolution and what follows it."""
-        if row.sees == "both":
-            x = self.exchange(x)
+        """(B, C, H, W) -> (B, C', H', W'): the convolution and what follows it."""
         if any(row.padding):
             x = F.pad(x, row.padding)
         x = layer(x)
