@@ -142,10 +142,10 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _silence_pillow() -> None:
     """Ignore Pillow's warnings about odd metadata and size: here a picture is decoded or refused, nothing between.
 
-    A filter, put back whenever someone has reset them, because warnings.catch_warnings is not safe between threads.
+    A filter, put in front whenever it is not there, because warnings.catch_warnings is not safe between threads.
     """
     rule = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-    if rule not in warnings.filters:
+    if list(warnings.filters[:1]) != [rule]:
         warnings.filterwarnings("ignore", module=r"PIL\.")
 
 

@@ -1,0 +1,65 @@
+"""Pack pictures for training: any folder of class folders, or the ILSVRC-2012 archives as they come."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from model.dataset import BadDataset
+from model.ilsvrc import ilsvrc_sources
+from model.packing import pack
+from model.sources import PictureSource
+from model.splits import folder_splits, shuffled
+from scripts.command import run
+from scripts.progress import counting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Pack pictures for training: --images, or the three ILSVRC archives. Stopped and run again, it goes on."""
+
+    images: Path | None = None
+    """Folder of class folders, or one that holds such folders as train and val."""
+    out: Path | None = None
+    """Folder for the packed set; data/ and the images' folder's name if not given (data/ilsvrc2012)."""
+    size: int = 256
+    """Side of a stored image, pixels."""
+    encoding: Literal["raw", "jpeg"] = "raw"
+    """raw: memory-mapped, size x size x 3 bytes a picture; jpeg: quality 95, about a tenth of that, slower to read."""
+    validation: float = 0.1
+    """Share of the pictures held out as the split val, where the folder has no val of its own."""
+    ilsvrc_train: Path | None = None
+    """ILSVRC2012_img_train.tar, a tar of a tar a class; never unpacked."""
+    ilsvrc_validation: Path | None = None
+    """ILSVRC2012_img_val.tar."""
+    devkit: Path | None = None
+    """ILSVRC2012_devkit_t12.tar.gz: the classes and the validation pictures' ground truth."""
+
+
+def sources(config: Config) -> tuple[str, dict[str, PictureSource]]:
+    """The collection's name and one source a split. Raises BadDataset."""
+    archives = (config.ilsvrc_train, config.ilsvrc_validation, config.devkit)
+    if config.images is not None and archives == (None, None, None):
+        return config.images.resolve().name, folder_splits(config.images, config.size, config.validation)
+    train, validation, devkit = archives
+    if config.images is not None or train is None or validation is None or devkit is None:
+        raise BadDataset("give --images, or --ilsvrc-train, --ilsvrc-validation and --devkit together")
+    splits = ilsvrc_sources(train, validation, devkit, config.size)
+    return "ilsvrc2012", {**splits, "train": shuffled(splits["train"])}
+
+
+def job(config: Config) -> None:
+    """Pack, then say what is there and what was left out."""
+    if config.size < 1:
+        raise BadDataset(f"a side of {config.size} pixels: at least 1 is accepted")
+    name, splits = sources(config)
+    out = config.out or Path("data") / name
+    packed = pack(out, splits, encoding=config.encoding, report=counting("images"))
+    for split in map(packed.split, packed.splits):
+        print(f"{split.folder}: {len(split):,} images, {len(split.skipped):,} left out")
+        for skipped, reason in split.skipped[:10]:
+            print(f"  {skipped}: {reason}")
+    print(f"{out}: {packed.size} x {packed.size} pixels, {len(packed.classes)} classes, {packed.encoding}")
+
+
+if __name__ == "__main__":
+    run(Config, job)
