@@ -47,8 +47,11 @@ def parse(config: type[Config], arguments: Sequence[str], environment: Mapping[s
         raise Refused(_one_line(complaint.getvalue() or shown.getvalue())) from end
 
 
-def run(config: type[Config], job: Callable[[Config], None]) -> NoReturn:
-    """Parse the command line, do the job, leave with the exit code that the module's docstring promises."""
+def run(config: Any, job: Callable[[Any], None]) -> NoReturn:
+    """Do `job` with what the command line says, then leave with the exit code that the module's docstring promises.
+
+    config: the job's class, or a union of classes: a subcommand each.
+    """
     try:
         job(parse(config, sys.argv[1:], os.environ))
     except KeyboardInterrupt:
@@ -70,7 +73,7 @@ def _is_ours(error: Exception) -> bool:
 def _fields(config: Any) -> list[str]:
     if dataclasses.is_dataclass(config):
         return [field.name for field in dataclasses.fields(config)]
-    return list(config.model_fields)  # a pydantic model
+    return list(getattr(config, "model_fields", ()))  # a pydantic model; a union of jobs takes no variables
 
 
 def _flag(name: str, value: str) -> list[str]:

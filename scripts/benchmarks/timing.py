@@ -1,0 +1,71 @@
+"""Fair timings: what is compared is run in turn, so a machine that drifts drifts for all; medians are quoted."""
+
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Timing", "conditions", "in_turn", "table"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one thing, over several rounds."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> str:
+        """Fastest and slowest, ms."""
+        return f"{min(self.seconds) * 1e3:.1f}-{max(self.seconds) * 1e3:.1f}"
+
+
+def in_turn(things: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
+    """Run each thing once a round, in the order given; the first `warm_up` rounds do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in things}
+    for turn in range(warm_up + rounds):
+        for name, thing in things.items():
+            start = time.perf_counter()
+            thing()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: Timing(tuple(taken)) for name, taken in seconds.items()}
+
+
+def conditions() -> str:
+    """Device, cores, versions and commit: what a number never travels without."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{_processor()}, {os.cpu_count()} cores"
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
+    return f"{device}; torch {torch.__version__}, Python {platform.python_version()}, commit {commit.strip() or 'none'}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            found = dict(line.split(":", 1) for line in lines if ":" in line)
+        bf16 = " with AVX-512 BF16" if "avx512_bf16" in found.get("flags\t\t", "") else ""
+        return found.get("model name\t", platform.machine()).strip() + bf16
+    except OSError:
+        return platform.machine()
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, its columns aligned for reading in a terminal too."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+    return "\n".join([line(head), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
