@@ -7,7 +7,7 @@ pages stay in memory while it is used, so that disk reads stay runs of neighbour
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -90,7 +90,7 @@ def in_order(rows: int, batch: int) -> list[NDArray[np.int64]]:
     return np.split(np.arange(rows), range(batch, rows, batch)) if rows else []
 
 
-def read(source: Labelled, batches: Iterable[NDArray[np.int64]], size: int, device: torch.device) -> Iterator[Batch]:
+def read(source: Labelled, batches: Iterable[NDArray[np.int64]], size: int, device: torch.device) -> Generator[Batch]:
     """The images and labels of each batch of row numbers, read ahead by threads into a ring of reused buffers."""
     pinned = device.type == "cuda"
     ring = deque(_Buffer(pinned) for _ in range(AHEAD + 1))

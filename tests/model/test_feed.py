@@ -105,7 +105,7 @@ def test_read_goes_ahead_but_not_far() -> None:
             break
         time.sleep(0.01)
     assert source.reads == feed.AHEAD + 1
-    batches.close()  # type: ignore[attr-defined]  # a generator
+    batches.close()
     assert not any(thread.name.startswith("feed") for thread in threading.enumerate())
 
 

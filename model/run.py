@@ -1,0 +1,147 @@
+"""From a command line's words to a run: read the data set, check everything, make or read the state, train.
+
+Whatever cannot work is refused here, before anything is written.
+"""
+
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from model.alexnet import TABLES, AlexNet, initialise
+from model.dataset import PackedSet
+from model.embed import choose_device
+from model.learner import Lesson
+from model.placement import OneProcess, Placement
+from model.recipes import RECIPES, TrainingRecipe
+from model.run_folder import BadRun, Progress, RunFolder, State
+from model.runlog import RunLog
+from model.training import Trainer, Watch
+from model.validation import training_and_validation
+from model.watches import Watches
+
+__all__ = ["TrainConfig", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train a preset on a packed data set."""
+
+    data: Path = field(default=Path("data/cifar10"))  # packed data set, from prepare_dataset.py or fetch_cifar10.py
+    preset: Literal["paper", "release", "cifar"] = "cifar"  # network and recipe
+    out: Path = field(default=Path("runs/cifar10"))  # folder of the run
+    resume: bool = False  # go on with the run in --out; start it where there is none
+    seed: int = 0  # of weights, data order, crops, colours and dropout
+    epochs: int | None = None  # passes over the training images; the preset's own when not given
+    batch: int | None = None  # images a step, over all replicas; the preset's own when not given
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 autocast where the device computes in it
+    save_every: int = 1000  # steps between two saves within an epoch; 0: at the end of epochs only
+    keep: int = 2  # epochs whose networks are kept, beside the best and the last
+
+
+def train(
+    config: TrainConfig, watch: Watch, *, stop: Callable[[], bool], placement: Placement | None = None
+) -> tuple[RunFolder, bool]:
+    """Train, or go on training; the run's folder and whether it is finished (else `stop` said so).
+
+    Raises BadRun, BadDataset, NoSuchDevice and Diverged, each with one clear line.
+    """
+    placement = OneProcess(choose_device(config.device)) if placement is None else placement
+    packed = PackedSet.open(config.data)
+    lesson = _lesson(config, packed, placement)
+    identity = _identity(config, lesson, packed)
+    folder = RunFolder(config.out, identity, config.keep)
+    fresh = _fresh(lesson, config.seed)
+    state = folder.begin(config.resume, sum(tensor.nbytes for tensor in fresh.weights.values()))
+    if folder.done():
+        return folder, True
+    provenance = {**identity, "data_name": packed.name, **_versions()}
+    trainer = Trainer(lesson, placement, folder, fresh if state is None else state, provenance)
+    watches: Sequence[Watch] = [RunLog(config.out, provenance), watch] if placement.is_main else []
+    return folder, trainer.run(Watches(watches), save_every=config.save_every, stop=stop)
+
+
+def _lesson(config: TrainConfig, packed: PackedSet, placement: Placement) -> Lesson:
+    """What is to be learned. Raises BadRun and BadDataset for what cannot be."""
+    recipe = _recipe(config)
+    if packed.size != recipe.stored:
+        raise BadRun(
+            f"{packed.path} holds {packed.size} x {packed.size} images, preset {config.preset!r} takes "
+            f"{recipe.stored} x {recipe.stored}: pack them with --size {recipe.stored}"
+        )
+    learn, validate = training_and_validation(packed)
+    if len(learn) < recipe.batch:
+        raise BadRun(
+            f"{packed.path}: {len(learn)} training images are fewer than a batch of {recipe.batch}; see --batch"
+        )
+    if recipe.batch % placement.replicas:
+        raise BadRun(f"a batch of {recipe.batch} images cannot be shared evenly by {placement.replicas} replicas")
+    return Lesson(
+        table=TABLES[config.preset],
+        recipe=recipe,
+        classes=packed.classes,
+        train=learn,
+        validation=validate,
+        mean_image=packed.mean_image,
+        pca=packed.pca,
+        seed=config.seed,
+        bf16=_bf16(config.precision, placement.device),
+    )
+
+
+def _recipe(config: TrainConfig) -> TrainingRecipe:
+    """The preset's, with the two numbers that a command line may change."""
+    recipe = RECIPES[config.preset]
+    recipe = replace(recipe, epochs=recipe.epochs if config.epochs is None else config.epochs)
+    recipe = replace(recipe, batch=recipe.batch if config.batch is None else config.batch)
+    for name, value in (("epochs", recipe.epochs), ("batch", recipe.batch), ("keep", config.keep)):
+        if value < 1:
+            raise BadRun(f"--{name} {value}: at least 1 is accepted")
+    if config.seed < 0 or config.save_every < 0:
+        raise BadRun(f"--seed {config.seed} --save-every {config.save_every}: neither may be negative")
+    return recipe
+
+
+def _identity(config: TrainConfig, lesson: Lesson, packed: PackedSet) -> dict[str, Any]:
+    """What makes a run this run; a resume must have the same."""
+    return {
+        "preset": config.preset,
+        "recipe": asdict(lesson.recipe),
+        "data": packed.fingerprint,
+        "seed": config.seed,
+        "precision": "bf16" if lesson.bf16 else "fp32",
+    }
+
+
+def _fresh(lesson: Lesson, seed: int) -> State:
+    """Step 0: the same weights on every kind of machine."""
+    network = AlexNet(lesson.table, len(lesson.classes))
+    state = int(np.random.SeedSequence([seed, 3]).generate_state(1, np.uint64)[0]) >> 1
+    initialise(network, torch.Generator().manual_seed(state))
+    return State(Progress(), {name: tensor.detach() for name, tensor in network.named_parameters()}, {})
+
+
+def _bf16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16. A CPU without the instructions emulates it, far slower than float32."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def _versions() -> dict[str, str | None]:
+    """What the run was made with."""
+    where = Path(__file__).parent
+    commit = subprocess.run(["git", "-C", where, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "commit": commit.stdout.strip() or None,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,51 @@
+"""Top-1, top-5 and loss of one or several networks, one view or ten, each with its 95 % interval."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from model import checkpoint
+from model.dataset import PackedSet
+from model.embed import Embedder
+from model.evaluation import as_json, check_fit, evaluate, table
+from model.validation import named_split
+from scripts.command import Refused, run
+from scripts.progress import counting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure networks on a packed data set; several are also averaged."""
+
+    checkpoint: tuple[Path, ...] = (Path("runs/cifar10/checkpoint.safetensors"),)  # one or more
+    data: Path = field(default=Path("data/cifar10"))  # packed data set
+    split: str = "auto"  # auto: what training validates on (validation, val or test)
+    views: tuple[int, ...] = (1, 10)  # 1: the central crop; 10: corners, centre and their mirrors (section 4.1)
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    json: bool = False  # print JSON instead of a table
+
+
+def job(config: Evaluate) -> None:
+    """Measure and print."""
+    if not set(config.views) <= {1, 10} or not config.views:
+        raise Refused(f"--views {' '.join(map(str, config.views))}: 1 and 10 are accepted")
+    if not config.checkpoint:
+        raise Refused("--checkpoint names no file")
+    packed = PackedSet.open(config.data)
+    split = named_split(packed, config.split)
+    networks = {str(path): Embedder(checkpoint.load(path), config.device) for path in config.checkpoint}
+    check_fit(networks, packed)
+    report, total = counting("images"), int((split.labels >= 0).sum()) * len(config.views)
+    done = 0
+
+    def advance(images: int) -> None:
+        nonlocal done
+        done += images
+        report("evaluate", done, total)
+
+    results = evaluate(networks, split, config.views, advance=advance)
+    print(json.dumps(as_json(results), indent=1) if config.json else table(results))
+
+
+if __name__ == "__main__":
+    run(Evaluate, job)
