@@ -1,0 +1,197 @@
+"""A generation being built: it grows a block at a time, and wherever it is killed it goes on from there.
+
+In bundles/<name>/building/, plan.json says what is being built (written last: without it the folder counts for
+nothing), work.sqlite holds the finished blocks' rows and is the judge of what is finished, and generation/ becomes
+the published folder by one rename. Features are written and synced before their rows are committed, so the features
+file is never behind the catalogue; what it has beyond it is cut off.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+
+from index.catalogue import Block, CatalogueWriter
+from index.generation import FILES, MANIFEST, BadBundle, Generation, Manifest, fingerprint
+from index.generations import KEPT, Generations, replaced, synced, writing
+
+__all__ = ["Building", "Plan"]
+
+HEADER = 128  # bytes before the numbers in features.npy, whatever the number of rows
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build makes: equal plans make equal generations."""
+
+    number: int
+    inputs: Mapping[str, str]  # fingerprints, `weights` and `recipe` among them
+    total: int  # images in the collection, those that will be skipped included
+    width: int  # d
+    classes: tuple[str, ...]
+
+
+class Building:
+    """A build in progress. Close it, or leave its `with`, to let another process write to the bundle."""
+
+    def __init__(self, generations: Generations, plan: Plan, lock: BinaryIO) -> None:
+        """Go on with what was built by an equal plan (its number stays), else start over. Raises OSError.
+
+        `lock` is the bundle's; it is closed with the building.
+        """
+        self._generations, self._lock = generations, lock
+        self._root = generations.root / "building"
+        self._generation = self._root / "generation"
+        self.plan = self._resumed(plan) or self._started(plan)
+        self._catalogue = CatalogueWriter(self._root / "work.sqlite")
+        self._rows = len(self._catalogue.ids())  # whose features are finished
+        if not self._is_published and self._features.stat().st_size < self._finished_bytes:
+            self.close()
+            raise BadBundle(f"{self._features}: shorter than its catalogue says; delete {self._root} to start over")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def done(self) -> int:
+        """Images 0 ... done - 1 are finished, those that were skipped included."""
+        return self._catalogue.done
+
+    def append(self, block: Block) -> None:
+        """Add the next block; it is durable on return. Raises BadBundle for a block that does not fit, DiskFull."""
+        _check(block, self.done, self.plan)
+        with writing(self._root), self._features.open("r+b", buffering=0) as file:
+            file.truncate(self._finished_bytes)
+            file.seek(0, os.SEEK_END)
+            _write(file, memoryview(block.features.astype("<f4").tobytes()))
+            os.fsync(file.fileno())
+            self._catalogue.record(block)
+        self._rows += len(block.ids)
+
+    def publish(self, checkpoint: Path) -> Generation:
+        """Make what was built the bundle's current generation, with a copy of `checkpoint` in it, and close.
+
+        Raises BadBundle when there are images left to append, or none that could be read; DiskFull. The generation
+        that was current stays so until the last step.
+        """
+        if self.done < self.plan.total:
+            raise BadBundle(f"{self._root}: only {self.done} of {self.plan.total} images are done")
+        if not self._rows:
+            raise BadBundle(f"{self._root}: none of the {self.plan.total} images could be read, nothing to publish")
+        number, shelf = self.plan.number, self._generations
+        with writing(self._root):
+            if not self._is_published:  # else a process was killed between the two steps
+                self._complete(checkpoint)
+                shelf.publish(self._generation, number)
+            before = shelf.current() or 0
+            shelf.remove([n for n in shelf.numbers() if before < n < number])  # rolled back from
+            shelf.point(number)
+            self.close()
+            _discard(self._root)
+            shelf.remove(shelf.numbers()[:-KEPT])
+        return Generation(shelf.path(number))
+
+    def close(self) -> None:
+        """Let go of the bundle; what was appended stays for the next build."""
+        self._catalogue.close()
+        self._lock.close()
+
+    @property
+    def _features(self) -> Path:
+        return self._generation / FILES["features"]
+
+    @property
+    def _finished_bytes(self) -> int:
+        return HEADER + 4 * self.plan.width * self._rows
+
+    @property
+    def _is_published(self) -> bool:
+        return self._generations.path(self.plan.number).exists()
+
+    def _resumed(self, wanted: Plan) -> Plan | None:
+        """The plan in building/, if it is the wanted one but for its number and is not finished and done with."""
+        try:
+            fields = json.loads((self._root / "plan.json").read_text())
+            found = Plan(**{**fields, "classes": tuple(fields["classes"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        same = replace(found, number=wanted.number) == wanted
+        return found if same and found.number != self._generations.current() else None
+
+    def _started(self, plan: Plan) -> Plan:
+        _discard(self._root)
+        self._generation.mkdir(parents=True)
+        self._features.write_bytes(bytes(HEADER))
+        CatalogueWriter.create(self._root / "work.sqlite", plan.classes)
+        for path in (self._features, self._root / "work.sqlite", self._generation, self._root):
+            synced(path)
+        replaced(self._root / "plan.json", json.dumps(asdict(plan)))
+        return plan
+
+    def _complete(self, checkpoint: Path) -> None:
+        """Bring generation/ into its published form, from any state that a killed process may have left it in."""
+        files = {part: self._generation / name for part, name in FILES.items()}
+        with files["features"].open("r+b", buffering=0) as file:
+            file.truncate(self._finished_bytes)
+            _write(file, memoryview(_header(self._rows, self.plan.width)))
+        np.save(files["ids"], self._catalogue.ids())
+        self._catalogue.write_to(files["catalogue"])
+        shutil.copyfile(checkpoint, files["checkpoint"])
+        for path in files.values():
+            synced(path)
+        manifest = Manifest(
+            number=self.plan.number,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            rows=self._rows,
+            width=self.plan.width,
+            classes=self.plan.classes,
+            inputs=self.plan.inputs,
+            fingerprints={**self.plan.inputs, **{part: fingerprint(path) for part, path in files.items()}},
+            sizes={part: path.stat().st_size for part, path in files.items()},
+        )
+        replaced(self._generation / MANIFEST, manifest.to_json())
+
+
+def _check(block: Block, done: int, plan: Plan) -> None:
+    """Raises BadBundle unless the block goes on where the last one ended and accounts for each of its images."""
+    n = len(block.ids)
+    place = f"images {block.start} to {block.stop}"
+    if block.start != done or not block.start < block.stop <= plan.total:
+        raise BadBundle(f"{place} do not follow the {done} of {plan.total} that are done")
+    accounted = sorted([*block.ids.tolist(), *(image_id for image_id, _, _ in block.skipped)])
+    if accounted != list(range(block.start, block.stop)) or np.any(np.diff(block.ids) <= 0):
+        raise BadBundle(f"{place}: each must be either embedded, in ascending order, or skipped")
+    if block.features.shape != (n, plan.width) or block.features.dtype != np.float32:
+        found = f"{block.features.shape} {block.features.dtype}"
+        raise BadBundle(f"{place}: features should be {(n, plan.width)} float32, not {found}")
+    if not {len(block.names), len(block.labels), len(block.thumbnails)} == {n}:
+        raise BadBundle(f"{place}: {n} images need as many names, labels and thumbnails")
+    if not np.isfinite(block.features).all():
+        raise BadBundle(f"{place}: features that are not finite; the network is broken")
+
+
+def _header(rows: int, width: int) -> bytes:
+    """Of a .npy file (version 1.0) of float32 (rows, width): always HEADER bytes, so it can be filled in at the end."""
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}".ljust(HEADER - 11) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+def _write(file: BinaryIO, data: memoryview) -> None:
+    while data:  # the last bytes before the disk is full are a short write, not an error
+        data = data[file.write(data) :]
+
+
+def _discard(root: Path) -> None:
+    """Remove a build; without its plan it no longer counts, should the rest take a second attempt."""
+    (root / "plan.json").unlink(missing_ok=True)
+    shutil.rmtree(root, ignore_errors=True)

@@ -1,0 +1,192 @@
+"""What is known of each image: label, thumbnail, and the ledger of what could not be read. One SQLite file.
+
+While a bundle is being built the file also says how far the build has come: a block's rows and the new extent are one
+transaction. Nothing in it depends on when or where it was written, so a build gives the same bytes each time.
+"""
+
+import hashlib
+import os
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Block", "Catalogue", "CatalogueWriter", "Image", "NoSuchImage", "Skipped"]
+
+SCHEMA = """
+CREATE TABLE classes (class_id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE images (
+    image_id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,             -- relative path in the collection
+    label INTEGER,                  -- class_id; NULL where unknown
+    size INTEGER NOT NULL,          -- bytes of the thumbnail
+    sha256 TEXT NOT NULL,           -- of the thumbnail
+    thumbnail BLOB NOT NULL         -- PNG or JPEG
+);
+CREATE TABLE skipped (image_id INTEGER PRIMARY KEY, name TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE extent (done INTEGER NOT NULL);  -- images 0 ... done - 1 are in one of the two tables above
+INSERT INTO extent VALUES (0);
+"""
+
+
+class NoSuchImage(LookupError):
+    """No image of that id is in the collection, or it could not be read when the collection was embedded."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One indexed image."""
+
+    image_id: int
+    name: str  # relative path in the collection
+    label: str | None  # class name
+    size: int  # bytes of the thumbnail
+    sha256: str  # of the thumbnail
+    thumbnail: bytes  # PNG or JPEG
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One image that could not be read."""
+
+    image_id: int
+    name: str
+    reason: str
+
+
+class Block(Protocol):
+    """Images start <= image id < stop, embedded: n of them, the others skipped."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def stop(self) -> int: ...
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """(n,), ascending."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) class ids, -1 unknown."""
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """(n, d)."""
+
+    @property
+    def thumbnails(self) -> Sequence[bytes]: ...
+    @property
+    def skipped(self) -> Sequence[tuple[int, str, str]]:
+        """Image id, name and reason of each image that is not among `ids`."""
+
+
+class CatalogueWriter:
+    """The catalogue of a build in progress. Raises sqlite3.Error; the rows recorded before stay."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the catalogue that `create` made; whatever a killed process left half-done is undone."""
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("PRAGMA synchronous = EXTRA")  # a committed block outlives a power cut
+
+    @staticmethod
+    def create(path: Path, classes: Sequence[str]) -> None:
+        """Write an empty catalogue."""
+        connection = sqlite3.connect(path)
+        try:
+            connection.executescript(SCHEMA)
+            connection.executemany("INSERT INTO classes VALUES (?, ?)", enumerate(classes))
+            connection.commit()
+        finally:
+            connection.close()
+
+    @property
+    def done(self) -> int:
+        """Images 0 ... done - 1 are recorded."""
+        return int(self._connection.execute("SELECT done FROM extent").fetchone()[0])
+
+    def ids(self) -> NDArray[np.int64]:
+        """(n,) ids of the images recorded and not skipped, ascending: row i of the features is the i-th of them."""
+        rows = self._connection.execute("SELECT image_id FROM images ORDER BY image_id")
+        return np.fromiter((row[0] for row in rows), np.int64)
+
+    def record(self, block: Block) -> None:
+        """Add a block's rows and move the extent to its stop, all or nothing, durable on return."""
+        labels = [None if label < 0 else int(label) for label in block.labels]
+        hashes = [hashlib.sha256(thumbnail).hexdigest() for thumbnail in block.thumbnails]
+        sizes = [len(thumbnail) for thumbnail in block.thumbnails]
+        rows = zip(block.ids.tolist(), block.names, labels, sizes, hashes, block.thumbnails, strict=True)
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT INTO skipped VALUES (?, ?, ?)", block.skipped)
+            self._connection.execute("UPDATE extent SET done = ?", (block.stop,))
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def write_to(self, path: Path) -> None:
+        """Write the published form, the same bytes for the same rows whatever happened on the way to them."""
+        path.unlink(missing_ok=True)
+        self._connection.execute("VACUUM INTO ?", (str(path),))
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+class Catalogue:
+    """A published catalogue, read only, open until closed even if its generation is removed. Any thread may ask."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises sqlite3.Error for a file that is not there."""
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
+        self._turn = threading.Lock()
+
+    def image(self, image_id: int) -> Image:
+        """Raises NoSuchImage."""
+        columns = "image_id, images.name, classes.name, size, sha256, thumbnail"
+        rows = self._rows(
+            f"SELECT {columns} FROM images LEFT JOIN classes ON class_id = label WHERE image_id = ?", image_id
+        )
+        if not rows:
+            raise NoSuchImage(f"no image {image_id} in this collection")
+        return Image(*rows[0])
+
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) class ids in the order of the features' rows, -1 unknown."""
+        rows = self._rows("SELECT ifnull(label, -1) FROM images ORDER BY image_id")
+        return np.array([row[0] for row in rows], np.int64)
+
+    def skipped(self) -> list[Skipped]:
+        """The ledger of what could not be read, by image id."""
+        return [Skipped(*row) for row in self._rows("SELECT image_id, name, reason FROM skipped ORDER BY image_id")]
+
+    def random_ids(self, rng: np.random.Generator, count: int) -> list[int]:
+        """`count` image ids, each drawn from all with equal chance."""
+        extent = self._rows("SELECT done FROM extent")[0][0]
+        drawn: list[int] = []
+        while len(drawn) < count:  # ids have gaps where images were skipped: draw again
+            image_id = int(rng.integers(extent))
+            drawn += [row[0] for row in self._rows("SELECT image_id FROM images WHERE image_id = ?", image_id)]
+        return drawn
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _rows(self, query: str, *values: int) -> list[tuple[Any, ...]]:
+        with self._turn:
+            return self._connection.execute(query, values).fetchall()

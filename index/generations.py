@@ -1,0 +1,127 @@
+"""A bundle's folder: numbered generations, which one is current, and changes that a crash cannot leave half-made.
+
+bundles/<name>/   CURRENT ("0003")   lock   generations/0001 ... 0003   building/ (a build in progress)
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from index.generation import BadBundle
+
+__all__ = ["Busy", "DiskFull", "Generations", "replaced", "synced", "writing"]
+
+KEPT = 3  # generations: the current one, and two to go back to
+GONE = ".gone-"  # a generation being removed: no longer counted, perhaps not all deleted yet
+
+
+class Busy(BadBundle):
+    """Another process is writing to the bundle."""
+
+
+class DiskFull(BadBundle):
+    """There is no room; the current generation is untouched, and the build can go on once there is."""
+
+
+class Generations:
+    """The generations in one bundle's folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folder = root / "generations"
+
+    def path(self, number: int) -> Path:
+        """Where generation `number` is, or would be."""
+        return self._folder / f"{number:04}"
+
+    def numbers(self) -> list[int]:
+        """Of all published generations, ascending."""
+        names = [path.name for path in self._folder.glob("*")]
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def current(self) -> int | None:
+        """The number in CURRENT, None in a bundle that has never been published. Raises BadBundle."""
+        try:
+            text = (self.root / "CURRENT").read_text().strip()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadBundle(f"{self.root / 'CURRENT'}: cannot be read: {error}") from error
+        if not text.isdecimal():
+            raise BadBundle(f"{self.root / 'CURRENT'}: should hold a generation's number, not {text[:20]!r}")
+        return int(text)
+
+    def publish(self, folder: Path, number: int) -> None:
+        """Take the finished `folder` in as generation `number`, whole or not at all. Raises OSError."""
+        self._folder.mkdir(exist_ok=True)
+        folder.rename(self.path(number))
+        synced(self._folder)
+        synced(folder.parent)
+
+    def point(self, number: int) -> None:
+        """Make generation `number` current: one rename. Raises OSError."""
+        replaced(self.root / "CURRENT", f"{number:04}\n")
+
+    def remove(self, numbers: list[int]) -> None:
+        """Remove generations; whoever has one open keeps reading it. Raises OSError."""
+        for number in numbers:
+            self.path(number).rename(self._folder / f"{GONE}{number:04}")
+        for leftover in self._folder.glob(f"{GONE}*"):
+            shutil.rmtree(leftover)
+
+    def lock(self) -> BinaryIO:
+        """The right to write, held until the returned file is closed or the process ends. Raises Busy, OSError."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        file = (self.root / "lock").open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise Busy(f"{self.root}: another process is building here; wait for it or stop it") from error
+        except OSError:
+            file.close()
+            raise
+        return file
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn what can go wrong when writing to disk into DiskFull or BadBundle."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(_full(place)) from error
+        raise BadBundle(f"{error.filename or place}: {error.strerror or error}") from error
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise DiskFull(_full(place)) from error
+        raise BadBundle(f"{place}: the catalogue cannot be written: {error}") from error
+
+
+def _full(place: Path) -> str:
+    return f"{place}: no space left on the disk; free some and run again, what is finished is kept"
+
+
+def synced(path: Path) -> None:
+    """Force a file's bytes, or a folder's names, to disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replaced(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all, durably. Raises OSError; the old file stays."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    synced(part)
+    part.replace(path)
+    synced(path.parent)

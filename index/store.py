@@ -1,0 +1,72 @@
+"""Where features live: bundles of generations, built block by block, published whole, found through one name."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from index.building import Building, Plan
+from index.generation import BadBundle, Generation, Manifest
+from index.generations import Busy, DiskFull, Generations, writing
+
+__all__ = ["BadBundle", "Building", "Bundle", "Busy", "DiskFull", "Generation", "Manifest"]
+
+ROOM = 4096  # bytes: a guess at what an image's thumbnail and row take, twice over while publishing
+
+
+class Bundle:
+    """The folder bundles/<name>/: one current generation, and up to two before it."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._generations = Generations(self.path)
+
+    def current(self, *, verify: bool = False) -> Generation:
+        """Open the current generation; `verify` reads and hashes all of it. Raises BadBundle."""
+        number = self._generations.current()
+        if number is None:
+            raise BadBundle(f"{self.path}: no index here; scripts/build_index.py builds one")
+        return Generation(self._generations.path(number), verify=verify)
+
+    def holds(self, inputs: Mapping[str, str]) -> bool:
+        """Was the current generation built from these very inputs, and is it whole?"""
+        try:
+            generation = self.current()
+        except BadBundle:
+            return False
+        generation.close()
+        return dict(generation.manifest.inputs) == dict(inputs)
+
+    def begin(self, inputs: Mapping[str, str], *, total: int, width: int, classes: Sequence[str]) -> Building:
+        """Start a generation, or go on with the one that was begun with equal arguments (see Building.done).
+
+        inputs: fingerprints of what the features depend on, `weights` and `recipe` among them. total: images in the
+        collection. width: d. Raises Busy while another process builds, DiskFull when there is clearly no room,
+        BadBundle when the folder cannot be written.
+        """
+        if missing := {"weights", "recipe"} - set(inputs):
+            raise BadBundle(f"the inputs' fingerprints lack {' and '.join(sorted(missing))}")
+        with writing(self.path), ExitStack() as undo:
+            lock = undo.enter_context(self._generations.lock())
+            number = max(self._generations.numbers(), default=0) + 1
+            plan = Plan(number, dict(inputs), total, width, tuple(classes))
+            building = undo.enter_context(Building(self._generations, plan, lock))
+            self._check_room((total - building.done) * (4 * width + ROOM))
+            undo.pop_all()
+            return building
+
+    def roll_back(self) -> Generation:
+        """Make the generation before the current one current again. Raises BadBundle when there is none, Busy."""
+        with writing(self.path), self._generations.lock():
+            current = self._generations.current() or 0
+            earlier = [number for number in self._generations.numbers() if number < current]
+            if not earlier:
+                raise BadBundle(f"{self.path}: there is no generation before the current one")
+            generation = Generation(self._generations.path(earlier[-1]))
+            self._generations.point(earlier[-1])
+        return generation
+
+    def _check_room(self, needed: int) -> None:
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise DiskFull(f"{self.path}: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free")

@@ -1,0 +1,71 @@
+"""A small synthetic collection, embedded: what the store's tests and their child processes build from.
+
+Run as a program it builds a bundle, as the batch job does: python -m tests.index.blocks BUNDLE CHECKPOINT
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.store import Bundle, Generation
+
+TOTAL, WIDTH, BLOCK = 230, 48, 10
+CLASSES = ("cat", "dog", "frog")
+INPUTS = {"weights": "w" * 64, "recipe": "r" * 64, "images": "i" * 64}
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A block, as model.embed makes them."""
+
+    start: int
+    stop: int
+    ids: NDArray[np.int64]
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    features: NDArray[np.float32]
+    thumbnails: tuple[bytes, ...]
+    skipped: tuple[tuple[int, str, str], ...]
+
+
+def block(start: int, stop: int, width: int = WIDTH, lost: int = 7) -> Embedded:
+    """Images start ... stop - 1, of which every `lost`-th could not be read; label -1 on every fifth."""
+    ids = np.array([i for i in range(start, stop) if i % lost], np.int64)
+    rng = np.random.default_rng([start, stop])
+    return Embedded(
+        start,
+        stop,
+        ids,
+        tuple(f"{CLASSES[i % 3]}/{i:04}.png" for i in ids),
+        np.array([i % 3 if i % 5 else -1 for i in ids], np.int64),
+        rng.standard_normal((len(ids), width), dtype=np.float32),
+        tuple(b"thumbnail %d" % i * 40 for i in ids),
+        tuple((i, f"{CLASSES[i % 3]}/{i:04}.png", "truncated") for i in range(start, stop) if i % lost == 0),
+    )
+
+
+def blocks(start: int = 0, total: int = TOTAL) -> Iterator[Embedded]:
+    """The collection from image `start` on."""
+    for first in range(start, total, BLOCK):
+        yield block(first, min(first + BLOCK, total))
+
+
+def build(path: Path, checkpoint: Path, inputs: dict[str, str] = INPUTS, total: int = TOTAL) -> Generation:
+    """Build, or go on building, the whole bundle."""
+    with Bundle(path).begin(inputs, total=total, width=WIDTH, classes=CLASSES) as building:
+        for embedded in blocks(building.done, total):
+            building.append(embedded)
+        return building.publish(checkpoint)
+
+
+def contents(generation: Generation) -> dict[str, bytes]:
+    """The bytes of every file that must not depend on how often the build was killed."""
+    return {file.name: file.read_bytes() for file in generation.path.iterdir() if file.name != "manifest.json"}
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]), Path(sys.argv[2])).close()

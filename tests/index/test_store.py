@@ -1,0 +1,221 @@
+"""A bundle's generations: what is published is whole, and what is killed goes on."""
+
+import json
+import shutil
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.generations import DiskFull
+from index.store import BadBundle, Bundle, Busy, Generation
+from tests.index.blocks import CLASSES, INPUTS, TOTAL, WIDTH, block, blocks, build, contents
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(b"weights and all")
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "bundle"
+
+
+def other(name: str) -> dict[str, str]:
+    return {**INPUTS, "images": name}
+
+
+def test_what_was_appended_is_what_is_read(path: Path, checkpoint: Path) -> None:
+    generation = build(path, checkpoint)
+    everything = list(blocks())
+    np.testing.assert_array_equal(generation.features, np.concatenate([b.features for b in everything]))
+    np.testing.assert_array_equal(generation.ids, np.concatenate([b.ids for b in everything]))
+    np.testing.assert_array_equal(generation.catalogue.labels(), np.concatenate([b.labels for b in everything]))
+    assert generation.features.dtype == np.float32
+    assert generation.features.flags.c_contiguous
+    assert generation.checkpoint.read_bytes() == b"weights and all"
+    assert [s.image_id for s in generation.catalogue.skipped()] == list(range(0, TOTAL, 7))
+    manifest = generation.manifest
+    assert (manifest.number, manifest.rows, manifest.width) == (1, len(generation.ids), WIDTH)
+    assert (manifest.classes, dict(manifest.inputs)) == (CLASSES, INPUTS)
+    assert set(manifest.fingerprints) == {"weights", "recipe", "images", "features", "ids", "catalogue", "checkpoint"}
+    assert not (path / "building").exists()
+    assert Bundle(path).current(verify=True).manifest == manifest
+
+
+def test_the_features_are_an_ordinary_npy_file(path: Path, checkpoint: Path) -> None:
+    generation = build(path, checkpoint)
+    np.testing.assert_array_equal(np.load(generation.path / "features.npy"), generation.features)
+
+
+def test_a_build_goes_on_after_the_blocks_that_are_done(path: Path, checkpoint: Path, tmp_path: Path) -> None:
+    for _ in range(3):
+        with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+            embedded = next(blocks(building.done))
+            building.append(embedded)
+            assert building.done == embedded.stop
+    with (path / "building/generation/features.npy").open("ab") as file:
+        file.write(b"what a killed process wrote of the next block")
+    assert contents(build(path, checkpoint)) == contents(build(tmp_path / "unbroken", checkpoint))
+
+
+def test_a_build_of_something_else_starts_over(path: Path) -> None:
+    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+        building.append(block(0, 10))
+    for changed in (
+        {"inputs": other("elsewhere")},
+        {"total": TOTAL + 1},
+        {"width": WIDTH + 1},
+        {"classes": ("cat", "dog")},
+    ):
+        usual = {"inputs": INPUTS, "total": TOTAL, "width": WIDTH, "classes": CLASSES}
+        with Bundle(path).begin(**{**usual, **changed}) as building:  # type: ignore[arg-type]
+            assert building.done == 0
+
+
+def test_blocks_that_do_not_fit_are_refused(path: Path) -> None:
+    good = block(0, 10)
+    wrong = {
+        "follow": block(10, 20),
+        "follow the": block(0, TOTAL + 1),
+        "skipped": replace(good, skipped=()),
+        "ascending": replace(good, ids=good.ids[::-1].copy()),
+        "float32": replace(good, features=good.features.astype(np.float64)),
+        "should be": replace(good, features=good.features[1:]),
+        "as many": replace(good, thumbnails=good.thumbnails[1:]),
+        "finite": replace(good, features=good.features * np.float32(np.nan)),
+    }
+    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+        for message, embedded in wrong.items():
+            with pytest.raises(BadBundle, match=message):
+                building.append(embedded)
+            assert building.done == 0
+        building.append(good)
+
+
+def test_publishing_too_early_or_nothing_is_refused(path: Path, checkpoint: Path) -> None:
+    with Bundle(path).begin(INPUTS, total=20, width=WIDTH, classes=CLASSES) as building:
+        building.append(block(0, 10))
+        with pytest.raises(BadBundle, match="only 10 of 20"):
+            building.publish(checkpoint)
+    with Bundle(path).begin(INPUTS, total=10, width=WIDTH, classes=CLASSES) as building:
+        building.append(block(0, 10, lost=1))
+        with pytest.raises(BadBundle, match="none of the 10 images could be read"):
+            building.publish(checkpoint)
+    with pytest.raises(BadBundle, match="no index here"):
+        Bundle(path).current()
+
+
+def test_inputs_must_name_weights_and_recipe(path: Path) -> None:
+    with pytest.raises(BadBundle, match="recipe and weights"):
+        Bundle(path).begin({"images": "i"}, total=1, width=1, classes=())
+
+
+def test_a_second_build_at_once_is_refused(path: Path, checkpoint: Path) -> None:
+    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES):
+        with pytest.raises(Busy, match="another process is building"):
+            Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
+        with pytest.raises(Busy):
+            Bundle(path).roll_back()
+    build(path, checkpoint)
+
+
+def test_holds_tells_whether_there_is_work_to_do(path: Path, checkpoint: Path) -> None:
+    assert not Bundle(path).holds(INPUTS)
+    generation = build(path, checkpoint)
+    assert Bundle(path).holds(INPUTS)
+    assert not Bundle(path).holds(other("elsewhere"))
+    (generation.path / "features.npy").write_bytes(b"")
+    assert not Bundle(path).holds(INPUTS)
+
+
+def test_three_generations_are_kept_and_an_old_one_stays_readable(path: Path, checkpoint: Path) -> None:
+    first = build(path, checkpoint)
+    for name in "abc":
+        build(path, checkpoint, other(name))
+    assert sorted(p.name for p in (path / "generations").iterdir()) == ["0002", "0003", "0004"]
+    np.testing.assert_array_equal(first.features, np.concatenate([b.features for b in blocks()]))
+    assert first.catalogue.image(1).name == "dog/0001.png"
+
+
+def test_roll_back_goes_to_the_one_before_and_the_next_build_forgets_the_rejected(path: Path, checkpoint: Path) -> None:
+    for name in "abc":
+        build(path, checkpoint, other(name))
+    assert Bundle(path).roll_back().number == 2
+    assert Bundle(path).current().number == 2
+    assert build(path, checkpoint, other("d")).number == 4
+    assert Bundle(path).roll_back().number == 2
+    assert Bundle(path).roll_back().number == 1
+    with pytest.raises(BadBundle, match="no generation before"):
+        Bundle(path).roll_back()
+
+
+@pytest.mark.parametrize("part", ["features", "ids", "catalogue", "checkpoint"])
+def test_damage_is_told_by_part(path: Path, checkpoint: Path, part: str) -> None:
+    generation = build(path, checkpoint)
+    file = next(f for f in generation.path.iterdir() if f.stem == part)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(BadBundle, match=f"the {part} file is not the one that was published"):
+        Bundle(path).current(verify=True)
+    file.write_bytes(whole[:-1])
+    with pytest.raises(BadBundle, match=f"the {part} file has"):
+        Bundle(path).current()
+    file.unlink()
+    with pytest.raises(BadBundle, match=f"the {part} file is missing"):
+        Bundle(path).current()
+
+
+def test_damaged_bookkeeping_is_told(path: Path, checkpoint: Path) -> None:
+    generation = build(path, checkpoint)
+    manifest = generation.path / "manifest.json"
+    fields = json.loads(manifest.read_text())
+    for text, message in [
+        ("{", "not a manifest"),
+        (json.dumps({**fields, "format": 2}), "its format is 2"),
+        (json.dumps({**fields, "rows": 3}), "the manifest says"),
+    ]:
+        manifest.write_text(text)
+        with pytest.raises(BadBundle, match=message):
+            Bundle(path).current()
+    (path / "CURRENT").write_text("latest")
+    with pytest.raises(BadBundle, match="should hold a generation's number"):
+        Bundle(path).current()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BadBundle, match="file"):
+        Bundle(tmp_path / "file").begin(INPUTS, total=1, width=1, classes=())
+
+
+def test_too_little_room_is_told_before_any_work(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(DiskFull, match=r"GB are needed, 0\.00 GB are free"):
+        Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
+
+
+def test_damaged_features_of_an_unfinished_build_are_told(path: Path) -> None:
+    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+        building.append(block(0, 10))
+    (path / "building/generation/features.npy").write_bytes(b"")
+    with pytest.raises(BadBundle, match="to start over"):
+        Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
+    (path / "building/work.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(BadBundle, match="catalogue"):
+        Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
+
+
+def test_the_published_catalogue_is_an_ordinary_database(path: Path, checkpoint: Path) -> None:
+    generation = build(path, checkpoint)
+    connection = sqlite3.connect(generation.path / "catalogue.sqlite")
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert connection.execute("SELECT done FROM extent").fetchone() == (TOTAL,)
+    connection.close()
+    assert isinstance(generation, Generation)
