@@ -69,4 +69,4 @@ class Bundle:
     def _check_room(self, needed: int) -> None:
         free = shutil.disk_usage(self.path).free
         if free < needed:
-            raise DiskFull(f"{self.path}: about {needed / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free")
+            raise DiskFull(f"{self.path}: about {needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free")

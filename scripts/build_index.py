@@ -1,0 +1,59 @@
+"""Embed a collection and publish it as a bundle's next generation: features, thumbnails, labels. The batch job."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from index.store import Bundle, Generation
+from model import checkpoint
+from model.embed import Embedder, embed
+from model.sources import Source, open_source
+from scripts.command import run
+from scripts.progress import counting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Index a collection. Stopped at any moment and run again, it goes on; run when nothing has changed, it is done."""
+
+    checkpoint: Path = Path("runs/cifar10/checkpoint.safetensors")  # the trained network
+    images: Path = Path("data/cifar10")  # a packed set (its split train), or a folder of class folders
+    bundle: Path = Path("bundles/cifar10")  # where the generation goes
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+
+
+def build(
+    embedder: Embedder, source: Source, bundle: Bundle, file: Path, report: Callable[[str, int, int], None]
+) -> Generation:
+    """Embed what is not done yet, block by block, and publish it with the checkpoint `file`. Raises BadBundle."""
+    inputs = {**embedder.checkpoint.fingerprints(), "images": source.fingerprint}
+    total = len(source)
+    with bundle.begin(inputs, total=total, width=embedder.width, classes=source.classes) as building:
+        report("embed", building.done, total)
+        for block in embed(embedder, source, building.done):
+            building.append(block)
+            report("embed", building.done, total)
+        return building.publish(file)
+
+
+def job(config: Config) -> None:
+    """Build unless the bundle holds it already, then say what is there and what was left out."""
+    begun = time.monotonic()
+    trained, bundle = checkpoint.load(config.checkpoint), Bundle(config.bundle)
+    source = open_source(config.images, trained.recipe.stored)
+    if bundle.holds({**trained.fingerprints(), "images": source.fingerprint}):
+        generation, did = bundle.current(), "holds this network's features of these images already: nothing to do"
+    else:
+        generation = build(Embedder(trained, config.device), source, bundle, config.checkpoint, counting("images"))
+        did = f"published in {time.monotonic() - begun:.1f} s"
+    skipped = generation.catalogue.skipped()
+    for image in skipped:
+        print(f"  skipped {image.name}: {image.reason}")
+    print(f"{config.bundle}: generation {generation.number} {did}")
+    rows, width = generation.features.shape
+    print(f"{rows:,} images indexed, {len(skipped):,} skipped, {width} numbers each")
+
+
+if __name__ == "__main__":
+    run(Config, job)

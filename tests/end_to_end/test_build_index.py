@@ -1,0 +1,128 @@
+"""The batch job as its user runs it: a process, a folder of pictures, a bundle; killed, it goes on."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from index.exact import nearest
+from index.search import FlatIndex
+from index.store import Bundle
+from model import checkpoint
+from model.embed import Embedder
+from model.sources import folder_source
+from tests.index.blocks import contents
+from tests.model.test_checkpoint import made
+
+ROOT = Path(__file__).parents[2]
+COUNT = 1100  # three blocks
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """checkpoint.safetensors and images/<class>/<name>.png, two of which are no pictures."""
+    root = tmp_path_factory.mktemp("collection")
+    checkpoint.save(root / "checkpoint.safetensors", made())
+    rng = np.random.default_rng(0)
+    for i in range(COUNT):
+        folder = root / "images" / ("cat", "dog")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (18, 18, 3), dtype=np.uint8)).save(folder / f"{i:04}.png")
+    (root / "images/cat/0000.png").write_bytes(b"<html>not found</html>")
+    (root / "images/dog/0001.png").write_bytes(b"")
+    return root
+
+
+@pytest.fixture(scope="module")
+def unbroken(collection: Path) -> tuple[Path, str]:
+    """A bundle built in one go, and what the job printed."""
+    bundle = collection / "unbroken"
+    return bundle, finished(start(collection, bundle))
+
+
+def start(collection: Path, bundle: Path, *flags: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "scripts/build_index.py", "--checkpoint", str(collection / "checkpoint.safetensors")]
+    command += ["--images", str(collection / "images"), "--bundle", str(bundle), "--device", "cpu", *flags]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FC7_")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, env={**kept, "OMP_NUM_THREADS": "1"}, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert f"embed: {COUNT} of {COUNT}" in err or "nothing to do" in out
+    return out
+
+
+def test_the_summary_counts_and_names_what_was_skipped(unbroken: tuple[Path, str]) -> None:
+    _, out = unbroken
+    assert "skipped cat/0000.png: " in out
+    assert "skipped dog/0001.png: " in out
+    assert "generation 1 published in" in out
+    assert f"{COUNT - 2:,} images indexed, 2 skipped" in out
+
+
+def test_the_bundle_holds_what_the_network_says(collection: Path, unbroken: tuple[Path, str]) -> None:
+    generation = Bundle(unbroken[0]).current(verify=True)
+    embedder = Embedder(checkpoint.load(generation.checkpoint), "cpu")
+    source = folder_source(collection / "images", 18)
+    items = [item for item in source.read(0, COUNT) if item.image is not None]
+    features = embedder(np.stack([item.image for item in items if item.image is not None]))[1]
+    np.testing.assert_allclose(generation.features, features, rtol=1e-5, atol=1e-6)
+    assert generation.ids.tolist() == [item.image_id for item in items]
+    image = generation.catalogue.image(items[7].image_id)
+    assert (image.name, image.label) == (items[7].name, source.classes[items[7].label])
+    assert generation.manifest.fingerprints.items() >= embedder.checkpoint.fingerprints().items()
+
+
+def test_an_indexed_image_is_its_own_nearest_and_the_six_are_brute_forces(unbroken: tuple[Path, str]) -> None:
+    generation = Bundle(unbroken[0]).current()
+    queries = np.array(generation.features[::100])
+    distances, ids = FlatIndex(generation.features, generation.ids).search(queries, 6)
+    assert (distances[:, 0] == 0).all()
+    expected = nearest(generation.features, generation.ids, queries, 6)
+    np.testing.assert_array_equal(ids, expected[1])
+    np.testing.assert_array_equal(distances, expected[0])
+
+
+def test_run_again_it_has_nothing_to_do(collection: Path, unbroken: tuple[Path, str]) -> None:
+    bundle, _ = unbroken
+    assert "nothing to do" in finished(start(collection, bundle))
+    assert [path.name for path in (bundle / "generations").iterdir()] == ["0001"]
+
+
+def test_killed_and_run_again_it_gives_the_same_bytes(
+    collection: Path, unbroken: tuple[Path, str], tmp_path: Path
+) -> None:
+    features = tmp_path / "building/generation/features.npy"
+    process = start(collection, tmp_path)
+    while process.poll() is None and not (features.exists() and features.stat().st_size > 128):
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -9
+    finished(start(collection, tmp_path))
+    assert contents(Bundle(tmp_path).current(verify=True)) == contents(Bundle(unbroken[0]).current())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--checkpoint", "missing.safetensors"), "missing.safetensors"),
+        (("--images", "missing"), "missing"),
+        (("--device", "abacus"), "abacus"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(collection: Path, tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+    process = start(collection, tmp_path / "bundle", *flags)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert said in err
+    assert err.count("\n") == 1
