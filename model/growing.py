@@ -44,7 +44,7 @@ class Progress:
         """What an earlier run of the same inputs left, else nothing done."""
         found: Progress | None = None
         try:
-            with np.load(folder / "progress.npz") as kept:
+            with open(folder / "progress.npz", "rb") as file, np.load(file) as kept:
                 found = cls(**json.loads(str(kept["said"])), pixel_sum=kept["pixel_sum"], moment=kept["moment"])
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             pass  # none, or not ours: nothing of it is trusted

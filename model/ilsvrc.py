@@ -85,9 +85,12 @@ def _train_pictures(path: Path, kit: Devkit) -> list[Picture]:
             wnid = Path(inner.name).stem
             if wnid not in labels:
                 raise BadDataset(f"{path}: {inner.name} is not the archive of a class of the kit")
+            _check_whole(path, inner)
             for member in _members(file, inner.offset_data):
                 pictures.append(_picture(path, member, f"{wnid}/{Path(member.name).name}", labels[wnid]))
-    return _not_empty(path, pictures)
+    if missing := set(kit.wnids) - {picture.name.split("/")[0] for picture in pictures}:
+        raise BadDataset(f"{path}: no pictures of {len(missing)} of the kit's classes, {min(missing)} for one")
+    return pictures
 
 
 def _validation_pictures(path: Path, kit: Devkit) -> list[Picture]:
@@ -99,7 +102,9 @@ def _validation_pictures(path: Path, kit: Devkit) -> list[Picture]:
             if not 1 <= number <= len(kit.truth):
                 raise BadDataset(f"{path}: the kit has no ground truth for {name}")
             pictures.append(_picture(path, member, name, kit.truth[number - 1]))
-    return sorted(_not_empty(path, pictures), key=lambda picture: picture.name)
+    if len(pictures) != len(kit.truth):
+        raise BadDataset(f"{path}: {len(pictures)} pictures where the kit has the truth of {len(kit.truth)}")
+    return sorted(pictures, key=lambda picture: picture.name)
 
 
 def _members(file: BinaryIO, start: int) -> Iterator[tarfile.TarInfo]:
@@ -110,15 +115,13 @@ def _members(file: BinaryIO, start: int) -> Iterator[tarfile.TarInfo]:
 
 
 def _picture(path: Path, member: tarfile.TarInfo, name: str, label: int) -> Picture:
-    if member.offset_data + member.size > path.stat().st_size:
-        raise BadDataset(f"{path}: ends within {member.name}; the download is not complete")
+    _check_whole(path, member)
     return Picture(name, label, str(path), member.offset_data, member.size)
 
 
-def _not_empty(path: Path, pictures: list[Picture]) -> list[Picture]:
-    if not pictures:
-        raise BadDataset(f"{path}: no pictures in it")
-    return pictures
+def _check_whole(path: Path, member: tarfile.TarInfo) -> None:
+    if member.offset_data + member.size > path.stat().st_size:
+        raise BadDataset(f"{path}: ends within {member.name}; the download is not complete")
 
 
 @contextlib.contextmanager

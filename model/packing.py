@@ -176,8 +176,13 @@ def _check_place(out: Path, sources: Mapping[str, Source], encoding: Encoding) -
     if encoding == "raw":
         needed = sum(len(source) * source.size**2 * 3 for source in sources.values())
         needed -= sum(file.stat().st_size for split in sources for file in (out / split).glob("images.npy"))
-        if needed > (free := shutil.disk_usage(out).free):
+        if needed > (free := _free(out)):
             raise BadDataset(f"{out}: needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free; try the encoding jpeg")
+
+
+def _free(place: Path) -> int:
+    """Bytes that may still be written there."""
+    return shutil.disk_usage(place).free
 
 
 def _inside(place: Path) -> set[Path]:
