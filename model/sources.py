@@ -19,6 +19,7 @@ from model.dataset import BadDataset, PackedSet, Split
 from model.preprocess import BadImage, stored_image
 
 __all__ = [
+    "ArraySource",
     "Item",
     "PackedSource",
     "Picture",
@@ -116,6 +117,30 @@ class PictureSource:
         except OSError as error:
             return Item(image_id, picture.name, picture.label, None, f"the file cannot be read: {error.strerror}")
         return Item(image_id, picture.name, picture.label, image, None)
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Pictures that are in memory already, (n, S, S, 3) uint8, with labels (n,) and names."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: Sequence[str]
+    classes: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """S, pixels."""
+        return int(self.images.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, start: int, stop: int) -> list[Item]:
+        """See Source."""
+        rows = range(start, min(stop, len(self)))
+        return [Item(row, self.names[row], int(self.labels[row]), self.images[row], None) for row in rows]
 
 
 @dataclass(frozen=True)
