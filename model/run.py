@@ -16,8 +16,10 @@ import torch
 from model.alexnet import TABLES, AlexNet, initialise
 from model.dataset import PackedSet
 from model.embed import choose_device
+from model.layout import Parallel
 from model.learner import Lesson
-from model.placement import OneProcess, Placement
+from model.placement import Placement
+from model.processes import join
 from model.recipes import RECIPES, TrainingRecipe
 from model.run_folder import BadRun, Progress, RunFolder, State
 from model.runlog import RunLog
@@ -39,37 +41,62 @@ class TrainConfig:
     seed: int = 0  # of weights, data order, crops, colours and dropout
     epochs: int | None = None  # passes over the training images; the preset's own when not given
     batch: int | None = None  # images a step, over all replicas; the preset's own when not given
-    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N; several processes take a GPU each
+    parallel: Parallel = "auto"  # how torchrun's processes share the work: columns (the paper), data, hybrid
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 autocast where the device computes in it
     save_every: int = 1000  # steps between two saves within an epoch; 0: at the end of epochs only
     keep: int = 2  # epochs whose networks are kept, beside the best and the last
 
 
-def train(
-    config: TrainConfig, watch: Watch, *, stop: Callable[[], bool], placement: Placement | None = None
-) -> tuple[RunFolder, bool]:
-    """Train, or go on training; the run's folder and whether it is finished (else `stop` said so).
+def train(config: TrainConfig, watch: Watch, *, stop: Callable[[], bool], tell: Callable[[str], None]) -> bool:
+    """Train, or go on training, in this process or in its place among torchrun's: whether the run is finished.
 
-    Raises BadRun, BadDataset, NoSuchDevice and Diverged, each with one clear line.
+    False: `stop` said so and the run is saved. `tell` hears, on the main process, what a person should read. Raises
+    BadRun, BadDataset, NoSuchDevice, Misplaced and Diverged, each with one clear line.
     """
-    placement = OneProcess(choose_device(config.device)) if placement is None else placement
+    recipe = _recipe(config)
     packed = PackedSet.open(config.data)
-    lesson = _lesson(config, packed, placement)
+    with join(
+        config.parallel,
+        table=TABLES[config.preset],
+        batch=recipe.batch,
+        device=choose_device(config.device),
+        settings=asdict(config) | {"fingerprint": packed.fingerprint},
+        tell=tell,
+    ) as placement:
+        finished, told = _train(config, recipe, packed, placement, watch, stop)
+        if placement.is_main:
+            tell(told)
+        return finished
+
+
+def _train(
+    config: TrainConfig,
+    recipe: TrainingRecipe,
+    packed: PackedSet,
+    placement: Placement,
+    watch: Watch,
+    stop: Callable[[], bool],
+) -> tuple[bool, str]:
+    """Train in this place; whether the run is finished, and what to say of it."""
+    lesson = _lesson(config, recipe, packed, placement)
     identity = _identity(config, lesson, packed)
     folder = RunFolder(config.out, identity, config.keep)
     fresh = _fresh(lesson, config.seed)
     state = folder.begin(config.resume, sum(tensor.nbytes for tensor in fresh.weights.values()))
+    placement.barrier()  # nobody writes before everybody has looked
     if folder.done():
-        return folder, True
+        return True, f"trained already: {folder.final}"
     provenance = {**identity, "data_name": packed.name, **_versions()}
     trainer = Trainer(lesson, placement, folder, fresh if state is None else state, provenance)
     watches: Sequence[Watch] = [RunLog(config.out, provenance), watch] if placement.is_main else []
-    return folder, trainer.run(Watches(watches), save_every=config.save_every, stop=stop)
+    if trainer.run(Watches(watches), save_every=config.save_every, stop=stop):
+        return True, f"trained: {folder.final}"
+    return False, f"stopped and saved: {folder.state}; --resume goes on"
 
 
-def _lesson(config: TrainConfig, packed: PackedSet, placement: Placement) -> Lesson:
+def _lesson(config: TrainConfig, recipe: TrainingRecipe, packed: PackedSet, placement: Placement) -> Lesson:
     """What is to be learned. Raises BadRun and BadDataset for what cannot be."""
-    recipe = _recipe(config)
     if packed.size != recipe.stored:
         raise BadRun(
             f"{packed.path} holds {packed.size} x {packed.size} images, preset {config.preset!r} takes "
@@ -80,8 +107,6 @@ def _lesson(config: TrainConfig, packed: PackedSet, placement: Placement) -> Les
         raise BadRun(
             f"{packed.path}: {len(learn)} training images are fewer than a batch of {recipe.batch}; see --batch"
         )
-    if recipe.batch % placement.replicas:
-        raise BadRun(f"a batch of {recipe.batch} images cannot be shared evenly by {placement.replicas} replicas")
     return Lesson(
         table=TABLES[config.preset],
         recipe=recipe,

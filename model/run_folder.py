@@ -70,6 +70,8 @@ class RunFolder:
 
         A folder that holds a run is only continued, and only as the run that it is.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise BadRun(f"{self.path} is not a folder")
         there = self.state.exists() or self.final.exists() or self.log.exists()
         if there and not resume:
             raise BadRun(f"{self.path} holds a run already: --resume goes on with it, --out starts another elsewhere")
@@ -108,6 +110,7 @@ class RunFolder:
         part.unlink(missing_ok=True)
         os.link(file, part)
         part.replace(name)
+        part.unlink(missing_ok=True)  # a rename onto the same file does nothing, says POSIX
 
     def last_good(self) -> Path | None:
         """The newest whole thing that a failed run leaves, best for going back to."""

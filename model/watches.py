@@ -61,7 +61,7 @@ class Told:
         self.steps, self.done, self.batch = steps, done, batch
         self.said, self.said_at = time.monotonic(), done
         if done:
-            self._say(f"going on after step {done} of {steps}")
+            self.say(f"going on after step {done} of {steps}")
         if self.stream.isatty():
             total, initial = steps * batch, done * batch
             self.bar = tqdm(
@@ -76,7 +76,7 @@ class Told:
         elif (now := time.monotonic()) - self.said >= EVERY:
             speed = (done - self.said_at) * self.batch / (now - self.said)
             left = (self.steps - done) * self.batch / speed
-            self._say(f"step {done} of {self.steps}: loss {loss:.3f}, {speed:.0f} img/s, {left:.0f} s left")
+            self.say(f"step {done} of {self.steps}: loss {loss:.3f}, {speed:.0f} img/s, {left:.0f} s left")
             self.said, self.said_at = now, done
         self.done = done
 
@@ -84,7 +84,7 @@ class Told:
         """One line."""
         del conv1
         scores = epoch.scores
-        self._say(
+        self.say(
             f"epoch {epoch.epoch}: loss {epoch.loss:.3f}, validation {scores.loss.value:.3f}, "
             f"top-1 {100 * scores.top1.value:.2f} %, top-5 {100 * scores.top5.value:.2f} %, "
             f"rate {epoch.rates.weights:.2g}, {epoch.images_per_second:.0f} img/s, {epoch.seconds:.0f} s"
@@ -96,7 +96,8 @@ class Told:
         if self.bar is not None:
             self.bar.close()
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """One line, beside the bar."""
         if self.bar is not None:
             self.bar.write(line, file=self.stream)
         else:

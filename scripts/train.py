@@ -11,14 +11,11 @@ from scripts.command import run
 
 
 def job(config: TrainConfig) -> None:
-    """Train and say where the result is."""
+    """Train; the result is said by the main process."""
+    told = Told()
     with stopping() as stop:
-        folder, finished = train(config, Told(), stop=stop)
-    if finished:
-        print(f"trained: {folder.final}")
-        return
-    print(f"stopped and saved: {folder.state}; --resume goes on")
-    if stop.signal == signal.SIGINT:
+        finished = train(config, told, stop=stop, tell=told.say)
+    if not finished and stop.signal == signal.SIGINT:
         raise KeyboardInterrupt
 
 

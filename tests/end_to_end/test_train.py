@@ -1,0 +1,150 @@
+"""scripts/train.py in real processes: killed at random steps and told to stop, a run still ends in the same bits."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from model.packing import pack
+from model.sources import folder_source
+
+ROOT = Path(__file__).parents[2]
+
+KILLED = """
+import os, signal, sys
+from model.run import TrainConfig, train
+from model.watches import Told
+from scripts.command import parse
+
+class Doomed(Told):
+    def step(self, done, loss, rates):
+        if done == int(os.environ["KILL_AT"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+train(parse(TrainConfig, sys.argv[1:], {}), Doomed(), stop=lambda: False, tell=print)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 pictures of three colours, packed."""
+    folder, out = tmp_path_factory.mktemp("pictures"), tmp_path_factory.mktemp("data") / "colours"
+    noise = np.random.default_rng(0)
+    for name, colour in (("blue", (40, 40, 200)), ("green", (40, 200, 40)), ("red", (200, 40, 40))):
+        (folder / name).mkdir()
+        for number in range(40):
+            pixels = (np.array(colour) + noise.integers(-40, 40, (32, 32, 3))).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:02}.png")
+    pack(out, {"train": folder_source(folder, 32)})
+    return out
+
+
+def command(data: Path, out: Path, *more: str) -> list[str]:
+    return ["--data", str(data), "--out", str(out), "--epochs", "3", "--batch", "16", "--save-every", "4", *more]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), **more}
+
+
+def train(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts/train.py"), *arguments],
+        capture_output=True, text=True, env=environment(), check=False, timeout=120,
+    )  # fmt: skip
+
+
+def bits(out: Path) -> dict[str, bytes]:
+    with safe_open(out / "state.safetensors", framework="pt") as file:
+        return {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def steps_done(out: Path) -> int:
+    try:
+        with safe_open(out / "state.safetensors", framework="pt") as file:
+            return int(json.loads(file.metadata()["about"])["progress"]["step"])
+    except OSError:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("runs") / "straight"
+    done = train(*command(data, out))
+    assert done.returncode == 0, done.stderr
+    assert "epoch 3:" in done.stderr
+    assert f"trained: {out / 'checkpoint.safetensors'}" in done.stderr
+    return out
+
+
+def test_killed_at_three_random_steps_and_resumed_is_the_same_network(
+    data: Path, tmp_path: Path, straight: Path
+) -> None:
+    steps = sorted(random.SystemRandom().sample(range(1, steps_done(straight) + 1), 3))
+    for step in steps:
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, *command(data, tmp_path / "run", "--resume")],
+            capture_output=True, text=True, env=environment(KILL_AT=str(step)), check=False, timeout=120,
+        )  # fmt: skip
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+    done = train(*command(data, tmp_path / "run", "--resume"))
+    assert done.returncode == 0, done.stderr
+    assert bits(tmp_path / "run") == bits(straight), f"killed at {steps}"
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()[1:]]
+    assert losses == [json.loads(line)["loss"] for line in (straight / "log.jsonl").read_text().splitlines()[1:]]
+
+
+def test_sigterm_saves_and_exits_0_and_resume_ends_the_same(data: Path, tmp_path: Path, straight: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/train.py"), *command(data, tmp_path / "run")],
+        stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not steps_done(tmp_path / "run") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    if not (tmp_path / "run" / "checkpoint.safetensors").exists():  # a fast machine may have been done
+        assert "stopped and saved" in told
+        assert train(*command(data, tmp_path / "run", "--resume")).returncode == 0
+    assert bits(tmp_path / "run") == bits(straight)
+
+
+def test_a_second_run_is_refused_and_another_resume_says_what_differs(data: Path, straight: Path) -> None:
+    before = bits(straight)
+    again = train(*command(data, straight))
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
+    assert "holds a run already: --resume goes on with it" in again.stderr
+    other = train(*command(data, straight, "--resume", "--seed", "5"))
+    assert other.returncode == 2
+    assert "seed was 0, is 5" in other.stderr
+    assert bits(straight) == before
+
+
+def test_evaluate_agrees_with_the_training_log(data: Path, straight: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/evaluate.py"), "--data", str(data), "--json", "--views", "1", "10",
+         "--checkpoint", str(straight / "checkpoint.safetensors"), str(straight / "best.safetensors")],
+        capture_output=True, text=True, env=environment(), check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [(row["views"], row["network"].rsplit("/", 1)[-1]) for row in rows] == [
+        (views, name) for views in (1, 10) for name in ("checkpoint.safetensors", "best.safetensors", "mean")
+    ]
+    logged = json.loads((straight / "log.jsonl").read_text().splitlines()[-1])["scores"]
+    assert rows[0]["top1"] == logged["top1"]
+    assert rows[0]["loss"]["value"] == pytest.approx(logged["loss"]["value"], rel=1e-5)
