@@ -1,0 +1,136 @@
+"""The one place where the network meets the index: a picture in, what it is and what is nearest to it out.
+
+Everything here blocks. `prepare` and `indexed` may run in any thread; the rest in one thread at a time
+(workers.py sees to it). S is the stored side, F the length of an embedding (4096).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalogue import Image, NoSuchImage
+from index.search import FlatIndex, Searcher
+from index.store import Bundle, Generation
+from model.checkpoint import Checkpoint, load
+from model.embed import Embedder
+from service.settings import Settings
+
+__all__ = ["Engine", "Found", "Mismatch", "Seen", "load_engine"]
+
+SHORT = 12  # hexadecimal digits of a fingerprint, where it is for people
+
+
+class Mismatch(ValueError):
+    """The checkpoint and the index do not belong together; the message says which part differs."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network makes of one picture."""
+
+    probabilities: NDArray[np.float32]  # (classes,)
+    features: NDArray[np.float32]  # (F,)
+
+
+@dataclass(frozen=True)
+class Found:
+    """One of the nearest indexed images."""
+
+    image: Image
+    distance: float
+
+
+class Engine:
+    """A network and an index of what it made of a collection."""
+
+    def __init__(self, embedder: Embedder, generation: Generation, searcher: Searcher, *, max_pixels: int) -> None:
+        self._embedder, self._generation, self._searcher = embedder, generation, searcher
+        self._max_pixels = max_pixels
+        self.classes = embedder.classes
+        self.checkpoint = embedder.checkpoint
+        self.device = str(embedder.device)
+        self.manifest = generation.manifest
+        self.model = self.manifest.fingerprints["weights"][:SHORT]
+        self.edition = self.manifest.fingerprints["catalogue"][:SHORT]  # changes whenever any thumbnail does
+
+    def prepare(self, data: bytes) -> NDArray[np.uint8]:
+        """Encoded picture -> stored image (S, S, 3). Raises BadImage, TooManyPixels."""
+        return self._embedder.prepare(data, max_pixels=self._max_pixels)
+
+    def see(self, image: NDArray[np.uint8]) -> Seen:
+        """Stored image (S, S, 3) -> its probabilities and features, from the central crop."""
+        probabilities, features = self._embedder(image[None])
+        return Seen(probabilities[0], features[0])
+
+    def ten_views(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Stored image (S, S, 3) -> probabilities (classes,), the mean over ten views."""
+        probabilities = self._embedder.ten_views(image[None])
+        return probabilities.reshape(-1)
+
+    def recall(self, image_id: int) -> Seen:
+        """What the network made of an indexed image: nothing is computed but the last layer. Raises NoSuchImage."""
+        row = int(np.searchsorted(self._generation.ids, image_id))
+        if row == len(self._generation.ids) or self._generation.ids[row] != image_id:
+            raise NoSuchImage(f"no image {image_id} in this collection")
+        features = np.array(self._generation.features[row])
+        return Seen(self._embedder.probabilities_of(features[None])[0], features)
+
+    def nearest(self, features: NDArray[np.float32], k: int) -> list[Found]:
+        """The k indexed images nearest to features (F,), or all if there are fewer; ascending, ties by image id."""
+        distances, ids = self._searcher.search(features[None], k)
+        return [
+            Found(self.indexed(int(image_id)), float(distance))
+            for distance, image_id in zip(distances[0], ids[0], strict=True)
+        ]
+
+    def indexed(self, image_id: int) -> Image:
+        """One image of the collection. Raises NoSuchImage."""
+        return self._generation.catalogue.image(image_id)
+
+    def any_indexed(self, rng: np.random.Generator) -> Image:
+        """An image of the collection, each with equal chance."""
+        return self.indexed(self._generation.catalogue.random_ids(rng, 1)[0])
+
+    def close(self) -> None:
+        """Close the catalogue."""
+        self._generation.close()
+
+
+def load_engine(settings: Settings) -> Engine:
+    """Open the bundle's current generation, check all of it, and warm it up.
+
+    Raises BadBundle, BadCheckpoint, NoSuchDevice, and Mismatch when the network is not the one that made the index.
+    """
+    generation = Bundle(settings.bundle).current(verify=True)
+    try:
+        checkpoint = load(generation.checkpoint)
+        _check_pair(checkpoint, generation)
+        embedder = Embedder(checkpoint, settings.device)
+        gpus = -1 if embedder.device.type == "cuda" else 0
+        searcher = FlatIndex(generation.features, generation.ids, gpus=gpus, float16=settings.float16)
+        engine = Engine(embedder, generation, searcher, max_pixels=settings.max_pixels)
+        side = checkpoint.recipe.stored
+        engine.nearest(engine.see(np.zeros((side, side, 3), np.uint8)).features, 1)  # the first request is no slower
+    except BaseException:
+        generation.close()
+        raise
+    return engine
+
+
+def _check_pair(checkpoint: Checkpoint, generation: Generation) -> None:
+    manifest, of_network = generation.manifest, checkpoint.fingerprints()
+    differ = [
+        f"its {part} are {manifest.inputs.get(part, 'unknown')[:SHORT]}, the checkpoint's {fingerprint[:SHORT]}"
+        for part, fingerprint in of_network.items()
+        if manifest.inputs.get(part) != fingerprint
+    ]
+    if manifest.width != checkpoint.table.width:
+        differ.append(f"its embeddings have {manifest.width} numbers, the checkpoint's {checkpoint.table.width}")
+    if differ:
+        raise Mismatch(
+            f"{generation.path}: the index was not made by the checkpoint beside it: {'; '.join(differ)}; "
+            "build the index again with scripts/build_index.py"
+        )
+    if not manifest.rows:
+        raise Mismatch(f"{generation.path}: the index holds no image, there is nothing to be near to")

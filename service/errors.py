@@ -1,0 +1,157 @@
+"""Every error that leaves the process is a problem+json document (RFC 9457) from one table; the `type` never changes.
+
+No stack trace and no path goes out: a class that is not in the table becomes a bare 500, its trace goes to the log.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from index.catalogue import NoSuchImage
+from model.preprocess import BadImage, TooManyPixels
+from service.schemas import Problem
+
+__all__ = ["BadParameter", "Busy", "NotReady", "TooManyBytes", "documented", "install", "problem"]
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 1
+
+
+class BadParameter(ValueError):
+    """A parameter does not make sense together with another one."""
+
+
+class NotReady(RuntimeError):
+    """The network and the index are still being loaded."""
+
+
+class Busy(RuntimeError):
+    """As many requests are inside as may be."""
+
+
+class TooManyBytes(HTTPException):
+    """The request body is larger than the limit.
+
+    An HTTPException only because FastAPI calls anything else that is raised while it reads a body a malformed body.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, f"the request is larger than the limit of {limit:,} bytes")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of problem: its status code, the stable end of its `type`, its title."""
+
+    status: int
+    name: str
+    title: str
+
+    @property
+    def type(self) -> str:
+        """The URI that programs may compare with."""
+        return f"urn:fc7:problem:{self.name}"
+
+
+KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
+    {
+        BadImage: Kind(400, "not-an-image", "Not an image"),
+        TooManyPixels: Kind(413, "too-many-pixels", "Too many pixels"),
+        TooManyBytes: Kind(413, "too-many-bytes", "Too many bytes"),
+        BadParameter: Kind(422, "bad-parameter", "Bad parameter"),
+        RequestValidationError: Kind(422, "bad-parameter", "Bad parameter"),
+        NoSuchImage: Kind(404, "no-such-image", "No such image"),
+        NotReady: Kind(503, "not-ready", "Not ready"),
+        Busy: Kind(503, "busy", "Busy"),
+        MemoryError: Kind(503, "busy", "Busy"),
+        Exception: Kind(500, "internal-error", "Internal error"),
+    }
+)
+
+# What the framework raises by itself, by status code.
+FRAMEWORK: Mapping[int, Kind] = MappingProxyType(
+    {
+        400: Kind(400, "malformed-request", "Malformed request"),
+        404: Kind(404, "no-such-page", "No such page"),
+        405: Kind(405, "method-not-allowed", "Method not allowed"),
+    }
+)
+
+# What is told instead of the exception's own text, where that text is not meant for strangers.
+DETAILS: Mapping[type[Exception], str] = MappingProxyType(
+    {
+        MemoryError: "there is not enough memory for this picture now; try again, or send a smaller one",
+        Exception: "something went wrong in the server; its log says what",
+    }
+)
+
+
+def problem(error: Exception) -> Response:
+    """The answer to any exception."""
+    kind = _kind(error)
+    body: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": _detail(error)}
+    if isinstance(error, RequestValidationError):
+        body["errors"] = [{"field": _field(found), "message": found["msg"]} for found in error.errors()]
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    return JSONResponse(body, kind.status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every exception with its problem."""
+
+    async def answer(_: Request, error: Exception) -> Response:
+        return problem(error)
+
+    for error in (*KINDS, HTTPException):
+        app.add_exception_handler(error, answer)
+
+
+def documented(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entry of a route that may answer with these problems, an example of each."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        kind = KINDS[error]
+        entry = responses.setdefault(
+            kind.status,
+            {
+                "description": HTTPStatus(kind.status).phrase,
+                "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema(), "examples": {}}},
+            },
+        )
+        example = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": error.__doc__}
+        entry["content"][MEDIA_TYPE]["examples"][kind.name] = {"value": example}
+    return responses
+
+
+def _kind(error: Exception) -> Kind:
+    for base in type(error).__mro__:
+        if base is HTTPException and isinstance(error, HTTPException):
+            status = error.status_code
+            return FRAMEWORK.get(status) or Kind(status, f"http-{status}", HTTPStatus(status).phrase)
+        if base in KINDS:
+            return KINDS[base]
+    return KINDS[Exception]
+
+
+def _detail(error: Exception) -> str:
+    if isinstance(error, RequestValidationError):
+        return "; ".join(f"{_field(found)}: {found['msg']}" for found in error.errors())
+    if isinstance(error, HTTPException):
+        return error.detail
+    if _kind(error).status == HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, MemoryError):
+        return DETAILS[MemoryError if isinstance(error, MemoryError) else Exception]
+    return str(error)
+
+
+def _field(found: Mapping[str, Any]) -> str:
+    """("body", "top_k") -> "top_k"."""
+    return ".".join(str(part) for part in found["loc"][1:]) or str(found["loc"][0])

@@ -1,0 +1,69 @@
+"""What Prometheus may ask: one registry an app, so that many apps can live in one process."""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.engine import Engine
+
+__all__ = ["Measured", "Metrics"]
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The numbers of one app."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter("fc7_requests", "Answers", ["route", "status"], registry=self.registry)
+        self.latency = Histogram(
+            "fc7_request_seconds", "Time to answer", ["route"], buckets=SECONDS, registry=self.registry
+        )
+        self.in_flight = Gauge("fc7_requests_in_flight", "Requests not yet answered", registry=self.registry)
+        self.inside = Gauge("fc7_places_taken", "Requests being decoded, waiting or computed", registry=self.registry)
+        self.decoded = Counter("fc7_images_decoded", "Uploaded pictures decoded", registry=self.registry)
+        self.inference = Histogram(
+            "fc7_inference_seconds", "Network and search, for one request", buckets=SECONDS, registry=self.registry
+        )
+        self.generation = Info("fc7_generation", "The index that answers", registry=self.registry)
+        self.images = Gauge("fc7_indexed_images", "Images in the index", registry=self.registry)
+
+    def serving(self, engine: Engine) -> None:
+        """Tell what is loaded."""
+        self.generation.info({"number": str(engine.manifest.number), "model": engine.model})
+        self.images.set(engine.manifest.rows)
+
+    def text(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)
+
+
+class Measured:
+    """ASGI middleware: counts and times each answer under its route's pattern, never under a stranger's own path."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status, start = 500, time.perf_counter()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                await self.app(scope, receive, noting)
+            finally:
+                route = getattr(scope.get("route"), "path", None) or "none"
+                self.metrics.requests.labels(route, str(status)).inc()
+                self.metrics.latency.labels(route).observe(time.perf_counter() - start)

@@ -1,0 +1,33 @@
+"""The page at /: plain files, and a policy under which the browser runs nothing else."""
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+__all__ = ["files", "router"]
+
+FOLDER = Path(__file__).parent / "static"
+POLICY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def page() -> FileResponse:
+    """The page."""
+    return FileResponse(FOLDER / "index.html", headers=POLICY)
+
+
+def files() -> StaticFiles:
+    """The page's style and script."""
+    return StaticFiles(directory=FOLDER)

@@ -1,0 +1,138 @@
+"""What a picture is, what is near it, and its embedding: a route is its signature and a few lines."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Header, Path, Query, Response
+from numpy.typing import NDArray
+
+from index.catalogue import Image, NoSuchImage
+from model.preprocess import BadImage, TooManyPixels, thumbnail_type
+from service import deps, schemas
+from service.engine import Engine, Found, Seen
+from service.errors import BadParameter, Busy, NotReady, TooManyBytes, documented
+
+__all__ = ["router"]
+
+Responses = dict[int | str, dict[str, Any]]
+
+EMBEDDING = "application/octet-stream"
+UPLOAD = documented(BadImage, TooManyPixels, TooManyBytes, BadParameter, NotReady, Busy)
+STORED = documented(NoSuchImage, BadParameter, NotReady)
+EITHER = UPLOAD | documented(NoSuchImage)
+BINARY: Responses = {
+    200: {
+        "content": {
+            EMBEDDING: {"schema": {"type": "string", "format": "binary"}},
+        },
+        "description": f"JSON, or with `Accept: {EMBEDDING}` 4096 little-endian float32 numbers",
+    }
+}
+PICTURES: Responses = {
+    200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/png", "image/jpeg")}}
+}
+
+router = APIRouter(tags=["pictures"])
+
+
+@router.post("/classify", responses=UPLOAD, summary="What is this picture?")
+async def classify(
+    file: deps.Picture, workers: deps.WorkersDep, top_k: deps.TopK, views: deps.ViewsDep
+) -> schemas.Classification:
+    """The most probable classes, from the central crop or from the mean over ten views."""
+    engine = workers.engine
+    look = engine.ten_views if views is deps.Views.TEN else lambda image: engine.see(image).probabilities
+    probabilities = await workers.picture(file, look)
+    return schemas.Classification(predictions=_best(probabilities, engine.classes, top_k), model=engine.model)
+
+
+@router.post("/neighbours", responses=EITHER, summary="Which training pictures are nearest to it?")
+async def neighbours(
+    workers: deps.WorkersDep, k: deps.K, image_id: deps.ImageId, file: deps.Picture | None = None
+) -> schemas.Neighbourhood:
+    """The indexed images nearest to a picture: exact, by Euclidean distance between embeddings.
+
+    Send a picture as `file`, or the `image_id` of an indexed image; the latter finds itself first, at distance 0.
+    """
+    engine = workers.engine
+    if file is not None and image_id is None:
+        seen, found = await workers.picture(file, lambda image: _near(engine, engine.see(image), k))
+        label = None
+    elif image_id is not None and file is None:
+        seen, found = await workers.indexed(image_id, lambda row: _near(engine, engine.recall(row), k))
+        label = engine.indexed(image_id).label
+    else:
+        raise BadParameter("send either a picture as `file` or the `image_id` of an indexed image, not both or neither")
+    return schemas.Neighbourhood(
+        predictions=_best(seen.probabilities, engine.classes, 5),
+        neighbours=[_neighbour(engine, rank, near) for rank, near in enumerate(found, 1)],
+        true_label=label,
+        exactness="exact",
+        generation=engine.manifest.number,
+        model=engine.model,
+    )
+
+
+@router.post("/embed", response_model=schemas.Embedding, responses=UPLOAD | BINARY, summary="Its 4096 numbers")
+async def embed(
+    file: deps.Picture, workers: deps.WorkersDep, accept: Annotated[str, Header()] = "application/json"
+) -> schemas.Embedding | Response:
+    """The picture's embedding: the activations of the last hidden layer, after ReLU."""
+    engine = workers.engine
+    seen = await workers.picture(file, engine.see)
+    if EMBEDDING in accept:
+        data = np.ascontiguousarray(seen.features, "<f4").tobytes()
+        return Response(data, media_type=EMBEDDING, headers={"X-Fc7-Model": engine.model})
+    return schemas.Embedding(embedding=seen.features.tolist(), model=engine.model)
+
+
+@router.get("/images/random", responses=documented(NotReady), summary="Any picture of the collection")
+def random_image(engine: deps.EngineDep, rng: deps.RandomDep, response: Response) -> schemas.IndexedImage:
+    """An indexed image, each with equal chance."""
+    image = engine.any_indexed(rng)
+    response.headers["Cache-Control"] = "no-store"
+    return schemas.IndexedImage(image_id=image.image_id, label=image.label, thumbnail=_thumbnail(engine, image))
+
+
+@router.get("/images/{image_id}", response_class=Response, responses=STORED | PICTURES, summary="A small picture")
+def image(
+    engine: deps.EngineDep,
+    image_id: Annotated[int, Path(ge=0, le=deps.LARGEST)],
+    v: Annotated[str | None, Query(description="edition of the collection, as in `thumbnail`")] = None,
+    if_none_match: Annotated[str, Header()] = "",
+) -> Response:
+    """An indexed image's thumbnail. Under the address that answers give it is cached for ever: another edition of the
+    collection has other addresses."""
+    found = engine.indexed(image_id)
+    forever = "public, max-age=31536000, immutable" if v == engine.edition else "no-cache"
+    headers = {"ETag": f'"{found.sha256}"', "Cache-Control": forever, "X-Content-Type-Options": "nosniff"}
+    if headers["ETag"] in if_none_match:
+        return Response(status_code=304, headers=headers)
+    return Response(found.thumbnail, media_type=thumbnail_type(found.thumbnail), headers=headers)
+
+
+def _near(engine: Engine, seen: Seen, k: int) -> tuple[Seen, list[Found]]:
+    return seen, engine.nearest(seen.features, k)
+
+
+def _best(probabilities: NDArray[np.float32], classes: tuple[str, ...], k: int) -> list[schemas.Prediction]:
+    """The k most probable classes, ties by class id."""
+    best = np.argsort(-probabilities, kind="stable")[:k]
+    return [
+        schemas.Prediction(label=classes[row], class_id=int(row), probability=float(probabilities[row])) for row in best
+    ]
+
+
+def _neighbour(engine: Engine, rank: int, found: Found) -> schemas.Neighbour:
+    image = found.image
+    return schemas.Neighbour(
+        rank=rank,
+        image_id=image.image_id,
+        label=image.label,
+        distance=found.distance,
+        thumbnail=_thumbnail(engine, image),
+    )
+
+
+def _thumbnail(engine: Engine, image: Image) -> str:
+    return f"/images/{image.image_id}?v={engine.edition}"

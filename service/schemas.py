@@ -1,0 +1,158 @@
+"""What the routes answer, as JSON. Probabilities lie in 0 ... 1, distances are Euclidean, between fc7 features."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Alive",
+    "Classification",
+    "Embedding",
+    "GenerationVersion",
+    "IndexedImage",
+    "ModelVersion",
+    "Neighbour",
+    "Neighbourhood",
+    "Prediction",
+    "Problem",
+    "Ready",
+    "Version",
+]
+
+MODEL = "3f9a1c0de882"
+PREDICTIONS: list[dict[str, Any]] = [
+    {"label": "frog", "class_id": 6, "probability": 0.93},
+    {"label": "deer", "class_id": 4, "probability": 0.04},
+]
+NEIGHBOURS: list[dict[str, Any]] = [
+    {"rank": 1, "image_id": 29, "label": "frog", "distance": 11.52, "thumbnail": "/images/29?v=b21cc0a17f55"},
+    {"rank": 2, "image_id": 4150, "label": None, "distance": 12.07, "thumbnail": "/images/4150?v=b21cc0a17f55"},
+]
+
+
+def example(value: dict[str, Any]) -> ConfigDict:
+    """A model whose OpenAPI entry shows `value`."""
+    return ConfigDict(frozen=True, json_schema_extra={"example": value})
+
+
+class Prediction(BaseModel):
+    """One class and how probable the network finds it."""
+
+    model_config = example(PREDICTIONS[0])
+    label: str
+    class_id: int
+    probability: float
+
+
+class Classification(BaseModel):
+    """The most probable classes, best first."""
+
+    model_config = example({"predictions": PREDICTIONS, "model": MODEL})
+    predictions: list[Prediction]
+    model: str = Field(description="short fingerprint of the weights; /version has the whole one")
+
+
+class Neighbour(BaseModel):
+    """One indexed image."""
+
+    model_config = example(NEIGHBOURS[0])
+    rank: int = Field(description="1 is the nearest")
+    image_id: int
+    label: str | None = Field(description="its true label, where it has one")
+    distance: float
+    thumbnail: str = Field(description="where its small picture is")
+
+
+class Neighbourhood(BaseModel):
+    """What the picture is, and the indexed images nearest to it: ascending distance, ties by image id."""
+
+    model_config = example(
+        {
+            "predictions": PREDICTIONS,
+            "neighbours": NEIGHBOURS,
+            "true_label": "frog",
+            "exactness": "exact",
+            "generation": 3,
+            "model": MODEL,
+        }
+    )
+    predictions: list[Prediction]
+    neighbours: list[Neighbour]
+    true_label: str | None = Field(description="of the indexed image asked for; null for an uploaded picture")
+    exactness: Literal["exact"] = Field(description="exact: no nearer image is in the index")
+    generation: int = Field(description="number of the index generation that answered")
+    model: str = Field(description="short fingerprint of the weights")
+
+
+class Embedding(BaseModel):
+    """The activations of the network's last hidden layer, fc7, after ReLU."""
+
+    model_config = example({"embedding": [0.0, 1.25, 0.0, 0.5], "model": MODEL})
+    embedding: list[float] = Field(description="4096 numbers")
+    model: str = Field(description="short fingerprint of the weights")
+
+
+class IndexedImage(BaseModel):
+    """One image of the collection."""
+
+    model_config = example({"image_id": 29, "label": "frog", "thumbnail": "/images/29?v=b21cc0a17f55"})
+    image_id: int
+    label: str | None
+    thumbnail: str
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    model_config = example({"status": "alive"})
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """The network and the index are loaded."""
+
+    model_config = example({"status": "ready"})
+    status: Literal["ready"] = "ready"
+
+
+class ModelVersion(BaseModel):
+    """The network that answers."""
+
+    model_config = ConfigDict(frozen=True)
+    table: str = Field(description="layer table: cifar, paper, release")
+    weights: str = Field(description="SHA-256")
+    recipe: str = Field(description="SHA-256 of how pictures are prepared, of the layer table and of the classes")
+    precision: str
+    device: str
+    classes: list[str]
+
+
+class GenerationVersion(BaseModel):
+    """The index that answers."""
+
+    model_config = ConfigDict(frozen=True)
+    number: int
+    created: str
+    images: int
+    width: int = Field(description="numbers in an embedding")
+    fingerprints: dict[str, str] = Field(description="SHA-256 of each part and of what it was made from")
+
+
+class Version(BaseModel):
+    """What exactly answers."""
+
+    model_config = ConfigDict(frozen=True)
+    version: str = Field(examples=["0.1.0"])
+    model: ModelVersion
+    generation: GenerationVersion
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    model_config = ConfigDict(frozen=True)
+    type: str = Field(description="stable; programs compare this", examples=["urn:fc7:problem:not-an-image"])
+    title: str
+    status: int
+    detail: str = Field(description="what was wrong and what is accepted, for people")
+    errors: list[dict[str, str]] | None = Field(None, description="for 422: each field and what is wrong with it")

@@ -1,0 +1,52 @@
+"""The service as a process: takes its port first, and does not stay up without an engine."""
+
+import socket
+
+import uvicorn
+
+from service.app import create_app
+from service.engine import Engine, load_engine
+from service.settings import Settings
+
+__all__ = ["PortTaken", "serve"]
+
+
+class PortTaken(OSError):
+    """The address cannot be listened on."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until interrupted. Raises PortTaken, and whatever `load_engine` raises."""
+    failures: list[Exception] = []
+
+    def failed(error: Exception) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    with _listening(settings.host, settings.port) as listener:
+
+        def load(settings: Settings) -> Engine:
+            engine = load_engine(settings)
+            print(f"fc7 is at {_address(settings.host, listener)}", flush=True)  # noqa: T201 (people wait for it)
+            return engine
+
+        app = create_app(settings, load, failed)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        server.run(sockets=[listener])
+    if failures:
+        raise failures[0]
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise PortTaken(
+            f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port"
+        ) from error
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{listener.getsockname()[1]}"

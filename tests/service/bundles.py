@@ -1,0 +1,60 @@
+"""A small real bundle: class folders of pictures, one of them broken, embedded by an untrained network 4096 wide."""
+
+from pathlib import Path
+
+import torch
+
+from index.store import Bundle
+from model import checkpoint
+from model.alexnet import AlexNet, Conv, Dense, Table, initialise
+from model.checkpoint import Checkpoint
+from model.embed import Embedder, embed
+from model.preprocess import Recipe
+from model.sources import folder_source
+from tests.pictures import encoded, photograph
+
+CLASSES = ("cat", "dog", "frog")
+EACH = 10  # pictures in a class; image 10 i + j is picture j of class i
+BROKEN = 12  # this one cannot be read
+TABLE = Table(
+    name="tiny",
+    crop=28,
+    rows=(
+        Conv(4, kernel=3, padding=(1, 1, 1, 1), sees="image", then="relu norm pool", std=None),
+        Conv(4, kernel=3, padding=(1, 1, 1, 1), std=None, then="relu pool"),
+        Dense(16, std=None),
+        Dense(4096, std=None),
+        Dense(None, std=None),
+    ),
+    input_scale=1 / 60,
+)
+
+
+def picture(image_id: int) -> bytes:
+    """The file of image `image_id`."""
+    data = encoded(photograph(32, 32, seed=image_id))
+    return data[:200] if image_id == BROKEN else data
+
+
+def network(seed: int = 0) -> Checkpoint:
+    """An untrained network."""
+    drawn = initialise(AlexNet(TABLE, len(CLASSES)), torch.Generator().manual_seed(seed))
+    mean = torch.full((32, 32, 3), 120.0)
+    return Checkpoint(TABLE, Recipe(stored=32, crop=28), CLASSES, drawn.state_dict(), mean, {})
+
+
+def build(folder: Path) -> Path:
+    """Write pictures, checkpoint and bundle under `folder`; the bundle's path."""
+    for image_id in range(EACH * len(CLASSES)):
+        file = folder / "pictures" / CLASSES[image_id // EACH] / f"{image_id:04}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture(image_id))
+    checkpoint.save(folder / "checkpoint.safetensors", network())
+    embedder, source = Embedder(network(), "cpu"), folder_source(folder / "pictures", 32)
+    inputs = {**embedder.checkpoint.fingerprints(), "images": source.fingerprint}
+    bundle = Bundle(folder / "bundle")
+    with bundle.begin(inputs, total=len(source), width=embedder.width, classes=source.classes) as building:
+        for block in embed(embedder, source, building.done):
+            building.append(block)
+        building.publish(folder / "checkpoint.safetensors").close()
+    return bundle.path

@@ -1,0 +1,46 @@
+"""A service over a small real bundle, in this process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.engine import Engine, load_engine
+from service.settings import Settings
+from tests.service.bundles import build
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("collection"))
+
+
+@pytest.fixture(scope="session")
+def settings(bundle: Path) -> Settings:
+    return Settings(bundle=bundle, device="cpu", max_bytes=200_000, max_pixels=1_000_000)
+
+
+@pytest.fixture(scope="session")
+def client(settings: Settings) -> Iterator[TestClient]:
+    with ready(create_app(settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    engine = load_engine(settings)
+    yield engine
+    engine.close()
+
+
+@contextmanager
+def ready(app: FastAPI) -> Iterator[TestClient]:
+    """A client of `app` once it has loaded; a failing handler answers 500 as it would to a stranger."""
+    with TestClient(app, raise_server_exceptions=False) as client:
+        while client.get("/readyz").status_code == 503:
+            pass
+        yield client
