@@ -1,4 +1,4 @@
-"""One column per process: the only file that imports torch.distributed.
+"""One column per process: this process's part of the network, of the images, and of what all do together.
 
 The network is written for one process; here it is given its exchange. All columns of a replica see the same images
 and end with the same logits; the objective is the sum over the processes, so each takes its loss / columns, and what
@@ -6,79 +6,23 @@ every column fed back to an activation is summed at its owner. Weights and their
 replicas average theirs.
 """
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 
 from model.alexnet import AlexNet, Table, keep
-from model.layout import Layout, Misplaced, Parallel, lay_out
-from model.placement import OneProcess, Placement
+from model.dropout import dropout_masks
+from model.exchange import Exchange, HybridExchange, split_sizes
+from model.layout import Layout, Misplaced
 
-__all__ = ["Columns", "Exchange", "join"]
+__all__ = ["Columns", "Hybrid"]
 
 BUCKET = 32 * 2**20  # bytes of gradients averaged by one collective
-PATIENCE = timedelta(minutes=30)  # a process silent for longer is lost
-
-
-class Exchange:
-    """AlexNet's `exchange` among the processes of `group`: an all-gather of channels whose gradient is summed.
-
-    sent: (edge, "forward" | "backward") -> bytes that this process has sent, counted as they are handed over.
-    """
-
-    def __init__(self, group: dist.ProcessGroup, classes: int, sent: Counter[tuple[str, str]]) -> None:
-        self.group = group
-        self.classes = split_sizes(classes, group.size())
-        self.sent = sent
-
-    def __call__(self, x: Tensor, edge: str) -> Tensor:
-        """(B, C of this process, ...) -> (B, C of all, ...) in rank order."""
-        if edge != "logits" or len(set(self.classes)) == 1:
-            return self.gather(x, edge, dim=1)
-        widest = max(self.classes)  # collectives want equal parts: the narrower ones travel padded
-        parts = self.gather(F.pad(x, (0, widest - x.shape[1])), edge, dim=1).chunk(len(self.classes), dim=1)
-        return torch.cat([part[:, :width] for part, width in zip(parts, self.classes, strict=True)], dim=1)
-
-    def gather(self, x: Tensor, edge: str, dim: int) -> Tensor:
-        """Every process's x, of equal shapes, side by side along `dim`."""
-
-        def count(way: str, size: int) -> None:
-            self.sent[edge, way] += size
-
-        gathered: Tensor = _Gather.apply(x, dim, self.group, count)
-        return gathered
-
-
-class _Gather(torch.autograd.Function):
-    """All-gather along a dimension. Backward is its transpose: to each process the gradient of what it gave, summed."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, dim: int, group: dist.ProcessGroup, count: Callable[[str, int], None]) -> Tensor:
-        ctx.dim, ctx.group, ctx.count = dim, group, count
-        wire = x.movedim(1, -1).contiguous()  # channels_last maps travel as they lie in memory
-        parts = wire.new_empty((group.size() * wire.shape[0], *wire.shape[1:]))
-        dist.all_gather_single(parts, wire, group=group)
-        count("forward", wire.nbytes * (group.size() - 1))
-        return torch.cat([part.movedim(-1, 1) for part in parts.chunk(group.size())], dim)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        # A reduce-scatter, spelled as what it must send at least: gloo's own sends a whole all-reduce, twice as much.
-        wire = torch.stack([part.movedim(1, -1) for part in gradients[0].chunk(ctx.group.size(), ctx.dim)])
-        received = torch.empty_like(wire)
-        dist.all_to_all_single(received, wire, group=ctx.group)
-        ctx.count("backward", wire[0].nbytes * (ctx.group.size() - 1))
-        return received.sum(0).movedim(-1, 1), None, None, None
 
 
 class Columns:
@@ -106,9 +50,12 @@ class Columns:
         network = AlexNet(table, mine, columns=table.columns // self.columns, exchange=exchange)
         return network.to(self.device).to(memory_format=torch.channels_last)
 
-    def held(self, table: Table) -> Sequence[int]:
-        """This column; every one where a replica is one process."""
-        return range(table.columns) if self.columns == 1 else (self.column,)
+    def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
+        """Of this replica's images and this column's units."""
+        share = batch // self.replicas
+        rows = slice(self.replica * share, (self.replica + 1) * share)
+        columns = range(table.columns) if self.columns == 1 else (self.column,)
+        return dropout_masks(table, seed=seed, step=step, batch=batch, rows=rows, columns=columns, device=self.device)
 
     def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A copy of this column's part: a slice of the first dimension, as every parameter of a column is."""
@@ -147,14 +94,69 @@ class Columns:
         dist.barrier()
 
 
-def split_sizes(total: int, parts: int) -> list[int]:
-    """Lengths of torch.tensor_split's parts: 7 over 2 is 4 and 3."""
-    return [total // parts + (part < total % parts) for part in range(parts)]
+class Hybrid(Columns):
+    """The scheme of "One weird trick" (Krizhevsky 2014), its form (a): only the dense layers are cut.
+
+    Every process feeds its own images through all convolutions, gathers what all of them have at the first dense
+    layer, and computes its slice of units for the images of all. A dense layer's gradient is then whole where it is.
+    """
+
+    def __init__(self, layout: Layout, device: torch.device) -> None:
+        super().__init__(layout, device)
+        self._slices: set[int] = set()  # ids of the parameters that are a slice
+
+    def network(self, table: Table, classes: int) -> AlexNet:
+        """All convolutions, a slice of each dense layer. Raises Misplaced for fewer classes than slices."""
+        if classes < self.replicas:
+            raise Misplaced(f"{classes} classes do not divide among {self.replicas} processes")
+        mine = split_sizes(classes, self.replicas)[self.replica]
+        exchange = HybridExchange(self._across_replicas, classes, self.sent)
+        network = AlexNet(table, mine, slices=self.replicas, exchange=exchange)
+        network.register_forward_hook(lambda _, given, out: tuple(exchange.own(x, len(given[0])) for x in out))
+        network = network.to(self.device).to(memory_format=torch.channels_last)
+        self._slices = {id(parameter) for name, parameter in network.named_parameters() if _is_dense(name)}
+        return network
+
+    def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
+        """Of every image and this slice's units."""
+        rows, columns = slice(0, batch), range(table.columns)
+        masks = dropout_masks(table, seed=seed, step=step, batch=batch, rows=rows, columns=columns, device=self.device)
+        return {name: mask.tensor_split(self.replicas, dim=1)[self.replica] for name, mask in masks.items()}
+
+    def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Convolutions whole, of dense layers this process's rows."""
+        return {
+            name: (tensor.tensor_split(self.replicas)[self.replica] if _is_dense(name) else tensor).clone()
+            for name, tensor in whole.items()
+        }
+
+    @torch.no_grad()
+    def gather(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This process's convolutions and everyone's slices, on the main process; elsewhere nothing."""
+        dense = _merge({name: tensor for name, tensor in mine.items() if _is_dense(name)}, self._across_replicas)
+        if not self.is_main:
+            return {}
+        return {
+            name: dense[name] if _is_dense(name) else tensor.to("cpu", copy=True).contiguous()
+            for name, tensor in mine.items()
+        }
+
+    @torch.no_grad()
+    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Convolutions over the processes; a slice has the sum over all images already, from each process's loss."""
+        super().average_gradients([p for p in parameters if id(p) not in self._slices])
+        for parameter in parameters:
+            if id(parameter) in self._slices and parameter.grad is not None:
+                parameter.grad /= self.replicas
+
+
+def _is_dense(name: str) -> bool:
+    return name.startswith("fc")
 
 
 def _merge(mine: Mapping[str, Tensor], group: dist.ProcessGroup) -> dict[str, Tensor]:
     """Everyone's rows in rank order, on the first process of `group`; {} on the others."""
-    here = torch.tensor([tensor.shape[0] for tensor in mine.values()])
+    here = torch.tensor([tensor.shape[0] for tensor in mine.values()], dtype=torch.int64)
     rows = here.new_empty(group.size() * len(mine))
     dist.all_gather_single(rows, here, group=group)
     whole = {}
@@ -182,66 +184,3 @@ def _average(gradients: Sequence[Tensor], group: dist.ProcessGroup) -> None:
         for gradient in members:
             mean, flat = flat.tensor_split([gradient.numel()])
             gradient.copy_(mean.view(gradient.shape))
-
-
-@contextmanager
-def join(
-    parallel: Parallel,
-    *,
-    table: Table,
-    batch: int,
-    device: torch.device,
-    settings: Mapping[str, object],
-    tell: Callable[[str], None],
-) -> Iterator[Placement]:
-    """Take this process's place among those that torchrun started; alone, the whole of it.
-
-    batch: images of the global batch. device: "cpu", or "cuda" for one GPU per process. settings: what every process
-    must have been given alike. tell: hears on the main process which layout was chosen, and why.
-    Raises Misplaced on the main process; the others leave with exit code 2 and say nothing.
-    """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    try:
-        layout = lay_out(parallel, processes, table, batch)
-        if processes > 1:
-            device = _meet(device)
-            _agree(settings)
-    except Misplaced:
-        if os.environ.get("RANK", "0") != "0":
-            raise SystemExit(2) from None
-        raise
-    if processes == 1:
-        yield OneProcess(device)
-        return
-    placement = Columns(layout, device)
-    if placement.is_main:
-        tell(layout.why)
-    yield placement
-    dist.destroy_process_group()
-
-
-def _meet(device: torch.device) -> torch.device:
-    """Join the process group; this process's device. Tensors on the CPU always go by gloo, those on GPUs by NCCL."""
-    if device.type == "cuda":
-        here = int(os.environ.get("LOCAL_RANK", "0"))
-        if here >= torch.cuda.device_count():
-            raise Misplaced(f"process {here} of this machine has no GPU of its own: {torch.cuda.device_count()} here")
-        device = torch.device("cuda", here)
-        torch.cuda.set_device(device)
-    try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    except dist.DistNetworkError as error:
-        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise Misplaced(f"cannot meet at {address}, is the port taken? {str(error).splitlines()[0]}") from error
-    return device
-
-
-def _agree(settings: Mapping[str, object]) -> None:
-    """Raise Misplaced, on every process, when one was given other settings."""
-    mine = {name: repr(value) for name, value in settings.items()}
-    all_of_them: list[dict[str, str]] = [{}] * dist.get_world_size()
-    dist.all_gather_object(all_of_them, mine)
-    for rank, theirs in enumerate(all_of_them):
-        for name, value in all_of_them[0].items():
-            if theirs.get(name) != value:
-                raise Misplaced(f"process {rank} was given {name}={theirs.get(name)}, process 0 {name}={value}")

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from model.alexnet import Table
 from model.augment import augment, colour_basis, draw
-from model.dropout import dropout_masks
 from model.evaluation import Scores, Tally
 from model.feed import Batch, Labelled, read
 from model.optimiser import SGD
@@ -77,15 +76,7 @@ class Learner:
         recipe = self.lesson.recipe
         draws = draw(self.lesson.seed, number, recipe.batch, recipe, colour=colour).rows(self.rows)
         images = augment(batch.images, draws, self.mean, self.basis, recipe)
-        masks = dropout_masks(
-            self.lesson.table,
-            seed=self.lesson.seed,
-            step=number,
-            batch=recipe.batch,
-            rows=self.rows,
-            columns=self.placement.held(self.lesson.table),
-            device=self.device,
-        )
+        masks = self.placement.masks(self.lesson.table, seed=self.lesson.seed, step=number, batch=recipe.batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.lesson.bf16):
             logits, _ = self.network(images, masks)
         loss = F.cross_entropy(logits.float(), batch.labels)
@@ -98,11 +89,12 @@ class Learner:
     def scores(self) -> Scores:
         """Top-1, top-5 and loss on the validation rows, from their centre view, in float32; the same everywhere."""
         validation, tally = self.lesson.validation, Tally()
-        mine = np.arange(len(validation))[self.placement.replica :: self.placement.replicas]
-        size = self.lesson.recipe.stored
-        batches = np.split(mine, range(VALIDATION_BATCH, len(mine), VALIDATION_BATCH)) if len(mine) else []
+        size, replicas = self.lesson.recipe.stored, self.placement.replicas
+        # Equal parts, so that every replica has as many batches, and as many images in each, to within one.
+        parts = np.array_split(np.arange(len(validation)), -(-len(validation) // (VALIDATION_BATCH * replicas)))
+        mine = [part[self.placement.replica :: replicas] for part in parts]
         with torch.inference_mode():
-            for batch in read(validation, batches, size, self.device):
+            for batch in read(validation, mine, size, self.device):
                 logits, _ = self.network(network_input(batch.images, self.mean, self.lesson.recipe.crop))
                 tally.add(logits.softmax(dim=1), batch.labels)
         tally.sums = self.placement.total(tally.sums)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model.alexnet import AlexNet, Table
+from model.dropout import dropout_masks
 
 __all__ = ["OneProcess", "Placement"]
 
@@ -28,8 +29,8 @@ class Placement(Protocol):
     def network(self, table: Table, classes: int) -> AlexNet:
         """The part of the network that lives here, on `device`, its weights not yet set."""
 
-    def held(self, table: Table) -> Sequence[int]:
-        """Which of the table's columns those are."""
+    def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
+        """Dropout masks of a step for the images and the units of this process; `batch` is the global one's size."""
 
     def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """This process's part of tensors in the one-device form (parameters, velocities), by parameter name."""
@@ -62,9 +63,10 @@ class OneProcess:
         """All of it, in the memory order that convolutions are fastest in."""
         return AlexNet(table, classes).to(self.device).to(memory_format=torch.channels_last)
 
-    def held(self, table: Table) -> Sequence[int]:
-        """Every column."""
-        return range(table.columns)
+    def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
+        """Of every image and every unit."""
+        rows, columns = slice(0, batch), range(table.columns)
+        return dropout_masks(table, seed=seed, step=step, batch=batch, rows=rows, columns=columns, device=self.device)
 
     def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Everything."""

@@ -21,7 +21,7 @@ import torch.distributed as dist
 __all__ = ["RankFailed", "on_ranks"]
 
 TIME_OUT = 60.0  # seconds for all ranks together
-PRELOADED = ["torch", "torch.distributed", "model.columns", "model.dropout", "model.optimiser", "pytest"]
+PRELOADED = ["torch", "torch.distributed", "model.processes", "model.optimiser", "pytest"]
 
 
 class RankFailed(AssertionError):

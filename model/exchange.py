@@ -1,0 +1,92 @@
+"""Where the columns meet: collectives that autograd goes back through. With columns.py and processes.py the only files
+that import torch.distributed."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Exchange", "HybridExchange", "split_sizes"]
+
+
+class Exchange:
+    """AlexNet's `exchange` among the processes of `group`: an all-gather of channels whose gradient is summed.
+
+    sent: (edge, "forward" | "backward") -> bytes that this process has sent, counted as they are handed over.
+    """
+
+    def __init__(self, group: dist.ProcessGroup, classes: int, sent: Counter[tuple[str, str]]) -> None:
+        self.group = group
+        self.classes = split_sizes(classes, group.size())
+        self.sent = sent
+
+    def __call__(self, x: Tensor, edge: str) -> Tensor:
+        """(B, C of this process, ...) -> (B, C of all, ...) in rank order."""
+        if edge != "logits" or len(set(self.classes)) == 1:
+            return self.gather(x, edge, dim=1)
+        widest = max(self.classes)  # collectives want equal parts: the narrower ones travel padded
+        parts = self.gather(F.pad(x, (0, widest - x.shape[1])), edge, dim=1).chunk(len(self.classes), dim=1)
+        return torch.cat([part[:, :width] for part, width in zip(parts, self.classes, strict=True)], dim=1)
+
+    def gather(self, x: Tensor, edge: str, dim: int) -> Tensor:
+        """Every process's x, of equal shapes, side by side along `dim`."""
+
+        def count(way: str, size: int) -> None:
+            self.sent[edge, way] += size
+
+        gathered: Tensor = _Gather.apply(x, dim, self.group, count)
+        return gathered
+
+
+class HybridExchange(Exchange):
+    """For processes that hold every convolution, and a slice of each dense layer's units for the images of all."""
+
+    def __call__(self, x: Tensor, edge: str) -> Tensor:
+        """At the convolutions x; (B, C, H, W) -> (images of all, C, H, W); (images, units here) -> (images, units)."""
+        if edge.startswith("conv"):
+            return x
+        if x.ndim == 2:
+            return super().__call__(x, edge)
+        if not torch.is_grad_enabled():  # a validation batch may be one image shorter here than elsewhere
+            x = F.pad(x, (0, 0) * 3 + (0, self._most(x.shape[0]) - x.shape[0]))
+        return self.gather(x, edge, dim=0)
+
+    def own(self, all_of_them: Tensor, images: int) -> Tensor:
+        """This process's `images` rows among those of all."""
+        return all_of_them.chunk(self.group.size())[self.group.rank()][:images]
+
+    def _most(self, images: int) -> int:
+        most = torch.tensor(images)
+        dist.all_reduce(most, dist.ReduceOp.MAX, group=self.group)
+        return int(most)
+
+
+class _Gather(torch.autograd.Function):
+    """All-gather along a dimension. Backward is its transpose: to each process the gradient of what it gave, summed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int, group: dist.ProcessGroup, count: Callable[[str, int], None]) -> Tensor:
+        ctx.dim, ctx.group, ctx.count = dim, group, count
+        wire = x.movedim(1, -1).contiguous()  # channels_last maps travel as they lie in memory
+        parts = wire.new_empty((group.size() * wire.shape[0], *wire.shape[1:]))
+        dist.all_gather_single(parts, wire, group=group)
+        count("forward", wire.nbytes * (group.size() - 1))
+        return torch.cat([part.movedim(-1, 1) for part in parts.chunk(group.size())], dim)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        # A reduce-scatter, spelled as what it must send at least: gloo's own sends a whole all-reduce, twice as much.
+        wire = torch.stack([part.movedim(1, -1) for part in gradients[0].chunk(ctx.group.size(), ctx.dim)])
+        received = torch.empty_like(wire)
+        dist.all_to_all_single(received, wire, group=ctx.group)
+        ctx.count("backward", wire[0].nbytes * (ctx.group.size() - 1))
+        return received.sum(0).movedim(-1, 1), None, None, None
+
+
+def split_sizes(total: int, parts: int) -> list[int]:
+    """Lengths of torch.tensor_split's parts: 7 over 2 is 4 and 3."""
+    return [total // parts + (part < total % parts) for part in range(parts)]
