@@ -6,13 +6,10 @@ import uvicorn
 
 from service.app import create_app
 from service.engine import Engine, load_engine
+from service.port import listen
 from service.settings import Settings
 
-__all__ = ["PortTaken", "serve"]
-
-
-class PortTaken(OSError):
-    """The address cannot be listened on."""
+__all__ = ["serve"]
 
 
 def serve(settings: Settings) -> None:
@@ -23,7 +20,7 @@ def serve(settings: Settings) -> None:
         failures.append(error)
         server.should_exit = True
 
-    with _listening(settings.host, settings.port) as listener:
+    with listen(settings.host, settings.port) as listener:
 
         def load(settings: Settings) -> Engine:
             engine = load_engine(settings)
@@ -35,16 +32,6 @@ def serve(settings: Settings) -> None:
         server.run(sockets=[listener])
     if failures:
         raise failures[0]
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise PortTaken(
-            f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port"
-        ) from error
 
 
 def _address(host: str, listener: socket.socket) -> str:

@@ -1,0 +1,110 @@
+"""What a bundle's answers are worth and cost: accuracy, label agreement, exactness, time and memory."""
+
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from index import exact
+from index.search import FlatIndex
+from index.store import Bundle, Generation
+from model import checkpoint
+from model.dataset import PackedSet
+from model.embed import Embedder
+from model.evaluation import Figure, Scores, Tally
+from scripts.benchmarks.timing import conditions, in_turn, table
+
+K = 6  # Figure 4 shows six
+BLOCK = 500  # queries searched together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval:
+    """Measure a bundle on held-out pictures."""
+
+    bundle: Path = Path("bundles/cifar10")
+    data: Path = Path("data/cifar10")  # packed set with the held-out pictures
+    split: str = "test"  # which of its splits they are
+    device: str = "auto"
+    checked: int = 200  # held-out pictures whose six neighbours are compared with brute force in NumPy
+    rounds: int = 20  # timed single requests
+
+
+def measure(config: Retrieval) -> None:
+    """Print a table of figures with their conditions."""
+    generation, packed = Bundle(config.bundle).current(), PackedSet.open(config.data)
+    embedder = Embedder(checkpoint.load(generation.checkpoint), config.device)
+    begun = time.perf_counter()
+    searcher = FlatIndex(generation.features, generation.ids, gpus=-1 if embedder.device.type == "cuda" else 0)
+    opened = time.perf_counter() - begun
+    held_out = packed.split(config.split)
+    begun = time.perf_counter()
+    probabilities, features = embedder(held_out.images(slice(0, len(held_out))))
+    embedding = len(held_out) / (time.perf_counter() - begun)
+    begun = time.perf_counter()
+    found = np.concatenate([searcher.search(features[i : i + BLOCK], K)[1] for i in range(0, len(features), BLOCK)])
+    searching = len(features) / (time.perf_counter() - begun)
+    scores = _scores(probabilities, held_out.labels)
+    labels = _labels(generation, packed)
+    agreement = (labels[found] == held_out.labels[:, None]).mean(axis=1)
+    image = held_out.images(slice(0, 1))
+    single = in_turn(
+        {"embed": lambda: embedder(image), "search": lambda: searcher.search(features[:1], K)}, config.rounds
+    )
+    rows = [
+        ["top-1 accuracy, central view", _share(scores.top1)],
+        ["top-5 accuracy, central view", _share(scores.top5)],
+        [f"label agreement of the {K} nearest", _share(_mean(agreement))],
+        [f"held-out pictures whose {K} equal NumPy's brute force", _exact(generation, features, found, config.checked)],
+        ["indexed images that find themselves first, at 0", _themselves(generation, searcher, config.checked)],
+        ["embedding, in batches", f"{embedding:,.0f} img/s"],
+        [f"search, {BLOCK} queries at once", f"{searching:,.0f} queries/s"],
+        ["embedding one picture", f"{single['embed'].median * 1e3:.1f} ms ({single['embed'].spread})"],
+        ["searching for one picture", f"{single['search'].median * 1e3:.1f} ms ({single['search'].spread})"],
+        ["opening the index", f"{opened:.2f} s"],
+        ["peak memory of this process", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"],
+    ]
+    print(conditions())
+    print(f"{config.bundle}: {len(generation.ids):,} indexed; {len(held_out):,} held out in {config.data}")
+    print(table(["figure", "value"], rows))
+
+
+def _scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:
+    tally = Tally()
+    tally.add(torch.from_numpy(probabilities), torch.from_numpy(np.asarray(labels)))
+    return tally.scores()
+
+
+def _labels(generation: Generation, packed: PackedSet) -> NDArray[np.int64]:
+    """Class id by image id, for every indexed image."""
+    labels = np.full(int(generation.ids[-1]) + 1, -1, np.int64)
+    train = packed.split("train").labels
+    labels[generation.ids] = train[generation.ids]
+    return labels
+
+
+def _exact(generation: Generation, features: NDArray[np.float32], found: NDArray[np.int64], checked: int) -> str:
+    _, expected = exact.nearest(generation.features, generation.ids, features[:checked], K)
+    equal = (found[:checked] == expected).all(axis=1)
+    return f"{int(equal.sum())} of {len(equal)}"
+
+
+def _themselves(generation: Generation, searcher: FlatIndex, checked: int) -> str:
+    rows = np.random.default_rng(0).choice(len(generation.ids), min(checked, len(generation.ids)), replace=False)
+    distances, ids = searcher.search(np.asarray(generation.features[np.sort(rows)]), 1)
+    first = (ids[:, 0] == generation.ids[np.sort(rows)]) & (distances[:, 0] == 0)
+    return f"{int(first.sum())} of {len(rows)}"
+
+
+def _mean(values: NDArray[np.float64]) -> Figure:
+    half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
+    mean = float(values.mean())
+    return Figure(mean, mean - half, mean + half)
+
+
+def _share(figure: Figure) -> str:
+    return f"{figure.value:.2%} (95 %: {figure.low:.2%} to {figure.high:.2%})"
