@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from model.alexnet import TABLES, AlexNet, initialise
+from model.checkpoint import Checkpoint, load
 from model.dataset import PackedSet
 from model.embed import choose_device
+from model.finetune import Start, fine_tuning, start
 from model.layout import Parallel
 from model.learner import Lesson
 from model.placement import Placement
@@ -46,25 +48,28 @@ class TrainConfig:
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 autocast where the device computes in it
     save_every: int = 1000  # steps between two saves within an epoch; 0: at the end of epochs only
     keep: int = 2  # epochs whose networks are kept, beside the best and the last
+    init_from: Path | None = None  # checkpoint to fine-tune, its network and its mean image, at a tenth of the rates
+    freeze: tuple[str, ...] = ()  # layers (conv1 ... fc8) that keep the weights of --init-from
 
 
 def train(config: TrainConfig, watch: Watch, *, stop: Callable[[], bool], tell: Callable[[str], None]) -> bool:
     """Train, or go on training, in this process or in its place among torchrun's: whether the run is finished.
 
     False: `stop` said so and the run is saved. `tell` hears, on the main process, what a person should read. Raises
-    BadRun, BadDataset, NoSuchDevice, Misplaced and Diverged, each with one clear line.
+    BadRun, BadDataset, BadCheckpoint, NoSuchDevice, Misplaced and Diverged, each with one clear line.
     """
-    recipe = _recipe(config)
+    origin = None if config.init_from is None else load(config.init_from)
+    recipe = _recipe(config, origin)
     packed = PackedSet.open(config.data)
     with join(
         config.parallel,
-        table=TABLES[config.preset],
+        table=TABLES[config.preset] if origin is None else origin.table,
         batch=recipe.batch,
         device=choose_device(config.device),
         settings=asdict(config) | {"fingerprint": packed.fingerprint},
         tell=tell,
     ) as placement:
-        finished, told = _train(config, recipe, packed, placement, watch, stop)
+        finished, told = _train(config, recipe, origin, packed, placement, watch, stop)
         if placement.is_main:
             tell(told)
         return finished
@@ -73,16 +78,16 @@ def train(config: TrainConfig, watch: Watch, *, stop: Callable[[], bool], tell: 
 def _train(
     config: TrainConfig,
     recipe: TrainingRecipe,
+    origin: Checkpoint | None,
     packed: PackedSet,
     placement: Placement,
     watch: Watch,
     stop: Callable[[], bool],
 ) -> tuple[bool, str]:
     """Train in this place; whether the run is finished, and what to say of it."""
-    lesson = _lesson(config, recipe, packed, placement)
-    identity = _identity(config, lesson, packed)
+    lesson, fresh = _lesson(config, recipe, origin, packed, placement)
+    identity = _identity(config, lesson, origin, packed)
     folder = RunFolder(config.out, identity, config.keep)
-    fresh = _fresh(lesson, config.seed)
     state = folder.begin(config.resume, sum(tensor.nbytes for tensor in fresh.weights.values()))
     placement.barrier()  # nobody writes before everybody has looked
     if folder.done():
@@ -95,11 +100,14 @@ def _train(
     return False, f"stopped and saved: {folder.state}; --resume goes on"
 
 
-def _lesson(config: TrainConfig, recipe: TrainingRecipe, packed: PackedSet, placement: Placement) -> Lesson:
-    """What is to be learned. Raises BadRun and BadDataset for what cannot be."""
+def _lesson(
+    config: TrainConfig, recipe: TrainingRecipe, origin: Checkpoint | None, packed: PackedSet, placement: Placement
+) -> tuple[Lesson, State]:
+    """What is to be learned, and step 0. Raises BadRun, BadDataset and BadCheckpoint for what cannot be."""
     if packed.size != recipe.stored:
+        taker = f"preset {config.preset!r}" if origin is None else config.init_from
         raise BadRun(
-            f"{packed.path} holds {packed.size} x {packed.size} images, preset {config.preset!r} takes "
+            f"{packed.path} holds {packed.size} x {packed.size} images, {taker} takes "
             f"{recipe.stored} x {recipe.stored}: pack them with --size {recipe.stored}"
         )
     learn, validate = training_and_validation(packed)
@@ -107,22 +115,34 @@ def _lesson(config: TrainConfig, recipe: TrainingRecipe, packed: PackedSet, plac
         raise BadRun(
             f"{packed.path}: {len(learn)} training images are fewer than a batch of {recipe.batch}; see --batch"
         )
-    return Lesson(
-        table=TABLES[config.preset],
+    begun = _begun(config, packed.classes, origin)
+    lesson = Lesson(
+        table=begun.table if begun else TABLES[config.preset],
         recipe=recipe,
         classes=packed.classes,
         train=learn,
         validation=validate,
-        mean_image=packed.mean_image,
+        mean_image=begun.mean_image.numpy() if begun else packed.mean_image,
         pca=packed.pca,
         seed=config.seed,
         bf16=_bf16(config.precision, placement.device),
+        frozen=begun.frozen if begun else (),
     )
+    return lesson, State(Progress(), begun.weights, {}) if begun else _fresh(lesson, config.seed)
 
 
-def _recipe(config: TrainConfig) -> TrainingRecipe:
-    """The preset's, with the two numbers that a command line may change."""
-    recipe = RECIPES[config.preset]
+def _begun(config: TrainConfig, classes: tuple[str, ...], origin: Checkpoint | None) -> Start | None:
+    """What --init-from gives. Raises BadRun and BadCheckpoint for layers that cannot be frozen."""
+    if origin is None:
+        if config.freeze:
+            raise BadRun("--freeze keeps a checkpoint's weights: name it with --init-from")
+        return None
+    return start(origin, classes, _generator(config.seed), config.freeze)
+
+
+def _recipe(config: TrainConfig, origin: Checkpoint | None) -> TrainingRecipe:
+    """The preset's, fitted to the checkpoint it starts from, with the two numbers that a command line may change."""
+    recipe = RECIPES[config.preset] if origin is None else fine_tuning(RECIPES[config.preset], origin)
     recipe = replace(recipe, epochs=recipe.epochs if config.epochs is None else config.epochs)
     recipe = replace(recipe, batch=recipe.batch if config.batch is None else config.batch)
     for name, value in (("epochs", recipe.epochs), ("batch", recipe.batch), ("keep", config.keep)):
@@ -133,7 +153,7 @@ def _recipe(config: TrainConfig) -> TrainingRecipe:
     return recipe
 
 
-def _identity(config: TrainConfig, lesson: Lesson, packed: PackedSet) -> dict[str, Any]:
+def _identity(config: TrainConfig, lesson: Lesson, origin: Checkpoint | None, packed: PackedSet) -> dict[str, Any]:
     """What makes a run this run; a resume must have the same."""
     return {
         "preset": config.preset,
@@ -141,15 +161,21 @@ def _identity(config: TrainConfig, lesson: Lesson, packed: PackedSet) -> dict[st
         "data": packed.fingerprint,
         "seed": config.seed,
         "precision": "bf16" if lesson.bf16 else "fp32",
+        "init_from": None if origin is None else origin.fingerprints(),
+        "frozen": list(lesson.frozen),
     }
 
 
 def _fresh(lesson: Lesson, seed: int) -> State:
     """Step 0: the same weights on every kind of machine."""
-    network = AlexNet(lesson.table, len(lesson.classes))
-    state = int(np.random.SeedSequence([seed, 3]).generate_state(1, np.uint64)[0]) >> 1
-    initialise(network, torch.Generator().manual_seed(state))
+    network = initialise(AlexNet(lesson.table, len(lesson.classes)), _generator(seed))
     return State(Progress(), {name: tensor.detach() for name, tensor in network.named_parameters()}, {})
+
+
+def _generator(seed: int) -> torch.Generator:
+    """Of the weights that are drawn."""
+    state = int(np.random.SeedSequence([seed, 3]).generate_state(1, np.uint64)[0]) >> 1
+    return torch.Generator().manual_seed(state)
 
 
 def _bf16(precision: str, device: torch.device) -> bool:
