@@ -39,8 +39,8 @@ def create_app(
         description=ABOUT,
         version=version("fc7"),
         lifespan=_loading(settings, load, failed),
+        docs_url=None,  # page.py has one that needs nothing from elsewhere
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
     app.state.workers, app.state.metrics, app.state.rng = None, Metrics(), np.random.default_rng()
     for router in (routes.router, operations.router, page.router):

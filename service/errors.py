@@ -127,7 +127,12 @@ def documented(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
                 "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema(), "examples": {}}},
             },
         )
-        example = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": error.__doc__}
+        example = {
+            "type": kind.type,
+            "title": kind.title,
+            "status": kind.status,
+            "detail": (error.__doc__ or "").split("\n")[0],
+        }
         entry["content"][MEDIA_TYPE]["examples"][kind.name] = {"value": example}
     return responses
 

@@ -1,4 +1,4 @@
-"""The page at /: plain files, and a policy under which the browser runs nothing else."""
+"""The pages at / and /docs: plain files, and a policy under which the browser loads and runs nothing else."""
 
 from pathlib import Path
 
@@ -28,6 +28,12 @@ def page() -> FileResponse:
     return FileResponse(FOLDER / "index.html", headers=POLICY)
 
 
+@router.get("/docs")
+def docs() -> FileResponse:
+    """The OpenAPI document in words; nothing comes from another host, so it works without a network."""
+    return FileResponse(FOLDER / "docs.html", headers=POLICY)
+
+
 def files() -> StaticFiles:
-    """The page's style and script."""
+    """The page's styles and scripts."""
     return StaticFiles(directory=FOLDER)

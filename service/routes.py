@@ -75,7 +75,9 @@ async def neighbours(
 
 @router.post("/embed", response_model=schemas.Embedding, responses=UPLOAD | BINARY, summary="Its 4096 numbers")
 async def embed(
-    file: deps.Picture, workers: deps.WorkersDep, accept: Annotated[str, Header()] = "application/json"
+    file: deps.Picture,
+    workers: deps.WorkersDep,
+    accept: Annotated[str, Header(description="application/json or application/octet-stream")] = "application/json",
 ) -> schemas.Embedding | Response:
     """The picture's embedding: the activations of the last hidden layer, after ReLU."""
     engine = workers.engine
@@ -99,7 +101,7 @@ def image(
     engine: deps.EngineDep,
     image_id: Annotated[int, Path(ge=0, le=deps.LARGEST)],
     v: Annotated[str | None, Query(description="edition of the collection, as in `thumbnail`")] = None,
-    if_none_match: Annotated[str, Header()] = "",
+    if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """An indexed image's thumbnail. Under the address that answers give it is cached for ever: another edition of the
     collection has other addresses."""

@@ -1,0 +1,242 @@
+// The page at /: asks /neighbours about a picture, shows five labels as bars and the six nearest training pictures.
+// An indexed picture that is asked about is in the address (#29), so the browser's back button works.
+
+const SHOWN = 6;
+const LABELS = 5;
+const TRIES = 60; // while the service says that it is still loading, or full
+
+const element = (id) => document.getElementById(id);
+const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const whole = new Intl.NumberFormat("en");
+
+let newest = new AbortController(); // a new question ends the one before it
+let uploaded = null; // object URL of the uploaded picture on show
+
+// Asking
+
+async function askFile(file) {
+  const form = new FormData();
+  form.append("file", file);
+  form.append("k", SHOWN);
+  history.pushState(null, "", location.pathname);
+  const address = URL.createObjectURL(file);
+  if (await ask(form, address)) {
+    if (uploaded) URL.revokeObjectURL(uploaded);
+    uploaded = address;
+  } else {
+    URL.revokeObjectURL(address);
+  }
+}
+
+async function askIndexed(imageId) {
+  const form = new FormData();
+  form.append("image_id", imageId);
+  form.append("k", SHOWN + 1); // it finds itself, too
+  await ask(form, `/images/${imageId}`, Number(imageId));
+}
+
+async function askRandom(remember) {
+  await during(async (signal) => {
+    const picture = await answerOf("images/random", { signal });
+    go(picture.image_id, remember);
+  });
+}
+
+/** Ask about the picture that can be seen at `address`; true when it was answered and shown. */
+function ask(form, address, imageId = null) {
+  return during(async (signal) => {
+    const answer = await answerOf("neighbours", { method: "POST", body: form, signal });
+    show(answer, address, imageId);
+  });
+}
+
+/** Run one question: the latest one wins, an error is shown in words. */
+async function during(question) {
+  newest.abort();
+  const mine = (newest = new AbortController());
+  element("answer").setAttribute("aria-busy", "true");
+  element("problem").hidden = true;
+  say("Looking …");
+  try {
+    await question(mine.signal);
+    return true;
+  } catch (error) {
+    if (mine === newest) complain(error);
+    return false;
+  } finally {
+    if (mine === newest) element("answer").setAttribute("aria-busy", "false");
+  }
+}
+
+/** The JSON that a route answers; a problem+json becomes an Error that carries its words. */
+async function answerOf(route, options, tries = TRIES) {
+  let response;
+  try {
+    response = await fetch(route, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw Object.assign(new Error("The service cannot be reached. Is it running?"), { title: "No answer" });
+  }
+  const body = await response.json().catch(() => ({}));
+  if (response.ok) return body;
+  if (response.status === 503 && tries > 0) {
+    say(sentence(body.detail ?? "The service is busy"), true);
+    await pause(Number(response.headers.get("Retry-After") ?? 1), options.signal);
+    return answerOf(route, options, tries - 1);
+  }
+  throw Object.assign(new Error(body.detail ?? ""), { title: body.title ?? `Error ${response.status}` });
+}
+
+function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    setTimeout(resolve, 1000 * seconds);
+    signal.addEventListener("abort", () => reject(signal.reason));
+  });
+}
+
+// Showing
+
+function show(answer, address, imageId) {
+  const best = answer.predictions.slice(0, LABELS);
+  const near = answer.neighbours.filter((found) => found.image_id !== imageId).slice(0, SHOWN);
+  const self = answer.neighbours.find((found) => found.image_id === imageId);
+  picture(element("picture"), self?.thumbnail ?? address);
+  element("truth").replaceChildren(...(answer.true_label ? ["True label: ", bold(answer.true_label)] : []));
+  fill(element("bars"), best, bar, (row, prediction) => {
+    row.classList.toggle("true", prediction.label === answer.true_label);
+    row.querySelector(".label").textContent = prediction.label;
+    row.querySelector(".share").textContent = percent.format(prediction.probability);
+    row.querySelector(".bar").style.setProperty("--share", prediction.probability);
+  });
+  fill(element("tiles"), near, tile, (row, found) => {
+    const label = found.label ?? "no label";
+    row.firstChild.dataset.imageId = found.image_id;
+    picture(row.querySelector("img"), found.thumbnail);
+    row.querySelector(".label").textContent = label;
+    row.querySelector(".distance").textContent = `distance ${number.format(found.distance)}`;
+    row.firstChild.title = `Ask about picture ${found.image_id}`;
+  });
+  element("answer").hidden = false;
+  document.title = `${best[0].label} · fc7`;
+  say(`${best[0].label}, ${percent.format(best[0].probability)}. Nearest: ${counted(near)}.`);
+}
+
+/** "4 frog, 2 deer" */
+function counted(near) {
+  const counts = new Map();
+  for (const { label } of near) counts.set(label ?? "no label", (counts.get(label ?? "no label") ?? 0) + 1);
+  return [...counts].map(([label, count]) => `${count} ${label}`).join(", ");
+}
+
+/** One list item for each thing; items that are there stay, so that focus stays and bars glide. */
+function fill(list, things, make, update) {
+  while (list.children.length > things.length) list.lastChild.remove();
+  while (list.children.length < things.length) list.append(make());
+  things.forEach((thing, i) => update(list.children[i], thing));
+}
+
+function bar() {
+  const row = document.createElement("li");
+  row.append(span("label"), span("share"), span("track"));
+  row.lastChild.append(document.createElement("div"));
+  row.lastChild.firstChild.className = "bar";
+  row.lastChild.setAttribute("aria-hidden", "true");
+  return row;
+}
+
+function tile() {
+  const row = document.createElement("li");
+  const button = document.createElement("button");
+  const image = document.createElement("img");
+  button.type = "button";
+  button.className = "tile";
+  image.alt = "";
+  button.append(image, span("label"), span("distance"));
+  button.addEventListener("click", () => go(button.dataset.imageId, "pushState"));
+  row.append(button);
+  return row;
+}
+
+function span(name) {
+  const made = document.createElement("span");
+  made.className = name;
+  return made;
+}
+
+function bold(text) {
+  const made = document.createElement("b");
+  made.textContent = text;
+  return made;
+}
+
+function picture(image, address) {
+  image.onload = () => image.classList.toggle("small", image.naturalWidth <= 64); // a photograph's own pixels
+  image.src = address;
+}
+
+/** Words for a screen reader; `seen` ones are for everybody. */
+function say(words, seen = false) {
+  element("status").textContent = words;
+  element("status").classList.toggle("heard", !seen);
+}
+
+function complain(error) {
+  const title = document.createElement("strong");
+  title.textContent = error.title ?? "Something went wrong";
+  element("problem").replaceChildren(title, sentence(error.message));
+  element("problem").hidden = false;
+  say("");
+}
+
+function sentence(text) {
+  return text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+}
+
+async function about() {
+  const version = await answerOf("version", { signal: new AbortController().signal });
+  const { images, number: generation } = version.generation;
+  element("near-title").textContent = `Nearest of ${whole.format(images)} training pictures`;
+  element("about").textContent = `Generation ${generation}, network ${version.model.weights.slice(0, 12)}`;
+}
+
+// Finding out what is wanted
+
+function go(imageId, remember) {
+  history[remember](null, "", `#${imageId}`);
+  follow();
+}
+
+function follow() {
+  const imageId = location.hash.slice(1);
+  if (/^\d+$/.test(imageId)) askIndexed(imageId);
+  else askRandom("replaceState"); // else the back button would lead here for ever
+}
+
+element("random").addEventListener("click", () => askRandom("pushState"));
+element("file").addEventListener("change", ({ target }) => {
+  if (target.files.length) askFile(target.files[0]);
+  target.value = ""; // the same file may be chosen again
+});
+
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+addEventListener("dragleave", ({ relatedTarget }) => {
+  if (!relatedTarget) document.body.classList.remove("dragging");
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  const [file] = event.dataTransfer.files;
+  if (file) askFile(file);
+});
+addEventListener("paste", ({ clipboardData }) => {
+  const [file] = clipboardData.files;
+  if (file) askFile(file);
+});
+addEventListener("popstate", follow);
+
+about().catch(() => {}); // the footer's line is not worth an error
+follow();
