@@ -34,7 +34,11 @@ class TrainingRecipe:
     crop_chunk: int = 1  # images that share one crop and mirror
     inclusive_crops: bool = False  # False: m x m offsets for a margin of m pixels (32 x 32); True: (m + 1) x (m + 1)
     colour: Colour = "eigenvalue"  # section 4.1's noise; augment.py has both conventions
-    colour_off: int = 0  # last epochs that are trained without colour noise
+    colour_off: float = 0.0  # last share of the epochs that is trained without colour noise
+
+    def coloured(self, epoch: int) -> bool:
+        """Whether epoch `epoch`, counted from 0, has colour noise."""
+        return self.colour != "none" and epoch < round(self.epochs * (1 - self.colour_off))
 
 
 # Section 4.1 counts 32 x 32 x 2 crops, and its noise is 0.1 x eigenvalue, which needs pixels in [0, 1] to be noise at
@@ -53,7 +57,7 @@ RELEASE = TrainingRecipe(
     crop_chunk=32,
     inclusive_crops=True,
     colour="stdev",
-    colour_off=25,
+    colour_off=25 / 90,
 )
 
 # 32 x 32 photographs in minutes on two cores: a modern schedule, the same optimiser, the same 7/8 crop.

@@ -108,7 +108,7 @@ class Trainer:
         """Train to the end of the epoch; False when asked to stop before it."""
         per_epoch = self.lesson.steps_an_epoch
         epoch, first = divmod(self.progress.step, per_epoch)
-        colour = epoch < self.lesson.recipe.epochs - self.lesson.recipe.colour_off
+        colour = self.lesson.recipe.coloured(epoch)
         begun, waited = time.monotonic(), 0.0
         with closing(self._batches(epoch, first)) as batches:
             for place in range(first, per_epoch):

@@ -55,7 +55,7 @@ def lesson(recipe: TrainingRecipe | None = None, *, table: Table = TINY, seed: i
     train = Stripes(104)
     return Lesson(
         table=table,
-        recipe=recipe or replace(CIFAR_RECIPE, batch=16, epochs=3, colour="stdev", colour_off=1),
+        recipe=recipe or replace(CIFAR_RECIPE, batch=16, epochs=3, colour="stdev", colour_off=1 / 3),
         classes=("across", "down"),
         train=train,
         validation=Stripes(30, seed=1),

@@ -122,6 +122,13 @@ def test_the_noise_has_the_size_that_each_convention_says() -> None:
     torch.testing.assert_close(release, torch.tensor([12.178, 3.709, 1.972]), rtol=2e-3, atol=0)
 
 
+def test_the_release_switches_the_noise_off_for_its_last_25_epochs_of_90() -> None:
+    assert [epoch for epoch in range(90) if RELEASE.coloured(epoch)] == list(range(65))
+    assert [epoch for epoch in range(9) if replace(RELEASE, epochs=9).coloured(epoch)] == list(range(6))
+    assert all(PAPER.coloured(epoch) for epoch in range(90))
+    assert not CIFAR.coloured(0)
+
+
 def test_no_margin_is_one_crop() -> None:
     draws = draw(0, 0, 8, replace(PAPER, stored=16, crop=16), colour=False)
     assert not draws.top.any()
