@@ -5,6 +5,7 @@ A replica is a whole network that sees its own share of the global batch; a colu
 process holds. `OneProcess` is the whole of both; columns.py has the other one.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -60,8 +61,12 @@ class OneProcess:
         self.device = device
 
     def network(self, table: Table, classes: int) -> AlexNet:
-        """All of it, in the memory order that convolutions are fastest in."""
-        return AlexNet(table, classes).to(self.device).to(memory_format=torch.channels_last)
+        """All of it, in the memory order that convolutions are fastest in; compiled on a GPU, where that can be."""
+        network = AlexNet(table, classes).to(self.device).to(memory_format=torch.channels_last)
+        # Triton builds its launchers with the system's C compiler.
+        if self.device.type == "cuda" and shutil.which("cc"):
+            network.compile()
+        return network
 
     def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
         """Of every image and every unit."""

@@ -1,6 +1,7 @@
 """The table is the paper's network: its counts layer by layer, its 224, its two columns, its start."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -163,3 +164,18 @@ def test_a_misspelt_step_is_named() -> None:
     table = replace(SMALL, rows=(Conv(8, kernel=3, sees="image", then="relu nrom"), *SMALL.rows[1:]))
     with pytest.raises(ValueError, match="not 'nrom'"):
         AlexNet(table, 2)(torch.zeros(1, 3, 16, 16))
+
+
+def test_torch_can_trace_the_whole_network_forward_and_backward() -> None:
+    """What compiles it on a GPU; traced here with a backend that needs no compiler."""
+    network, x = fresh(SMALL, 3), torch.randn(4, 3, 16, 16)
+    device = torch.device("cpu")
+    masks = dropout_masks(SMALL, seed=0, step=0, batch=4, rows=slice(None), columns=(0, 1), device=device)
+
+    def run(forward: Callable[..., tuple[Tensor, Tensor]]) -> list[Tensor]:
+        logits, embedding = forward(x, masks)
+        gradients = torch.autograd.grad(logits.square().sum(), list(network.parameters()))
+        return [logits.detach(), embedding.detach(), *gradients]
+
+    traced = torch.compile(network, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(run(traced), run(network), rtol=1e-5, atol=1e-6)
