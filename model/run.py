@@ -4,7 +4,6 @@ Whatever cannot work is refused here, before anything is written.
 """
 
 import platform
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from model.layout import Parallel
 from model.learner import Lesson
 from model.placement import Placement
 from model.processes import join
+from model.provenance import commit
 from model.recipes import RECIPES, TrainingRecipe
 from model.run_folder import BadRun, Progress, RunFolder, State
 from model.runlog import RunLog
@@ -189,10 +189,8 @@ def _bf16(precision: str, device: torch.device) -> bool:
 
 def _versions() -> dict[str, str | None]:
     """What the run was made with."""
-    where = Path(__file__).parent
-    commit = subprocess.run(["git", "-C", where, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     return {
-        "commit": commit.stdout.strip() or None,
+        "commit": commit(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }

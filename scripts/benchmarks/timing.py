@@ -3,12 +3,13 @@
 import os
 import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+
+from model.provenance import commit
 
 __all__ = ["Timing", "conditions", "in_turn", "table"]
 
@@ -47,8 +48,9 @@ def in_turn(things: Mapping[str, Callable[[], object]], rounds: int, warm_up: in
 def conditions() -> str:
     """Device, cores, versions and commit: what a number never travels without."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{_processor()}, {os.cpu_count()} cores"
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
-    return f"{device}; torch {torch.__version__}, Python {platform.python_version()}, commit {commit.strip() or 'none'}"
+    return (
+        f"{device}; torch {torch.__version__}, Python {platform.python_version()}, commit {(commit() or 'none')[:10]}"
+    )
 
 
 def _processor() -> str:
