@@ -1,0 +1,86 @@
+"""From nothing to the page: fetch CIFAR-10 (or pack a folder of pictures), train, build the index, serve.
+
+Each step is one of the other scripts, run as its own command; what an earlier run finished is used again.
+"""
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.command import Refused, run
+from service.port import listen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Set up and serve a demonstration: CIFAR-10, or the pictures of a folder."""
+
+    images: Path | None = None  # folder of class folders to train on; none, or an empty one: CIFAR-10
+    source: Path | None = None  # folder that holds CIFAR-10's files already; none, or an empty one: they are fetched
+    name: str = ""  # of data/NAME, runs/NAME and bundles/NAME; empty: cifar10, or the folder's name
+    root: Path = Path(".")  # data, runs and bundles are kept here
+    preset: str = "cifar"  # cifar, release or paper
+    size: int = 32  # stored images' side, pixels, when a folder is packed; 32 for cifar, 256 for the others
+    serve: bool = True  # serve when done, until Ctrl-C
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+
+def demo(config: Demo) -> None:
+    """Make the bundle where it is missing, then serve it. Raises Refused when a step fails; it has said why itself."""
+    if config.serve:
+        listen(config.host, config.port).close()  # refused before minutes of work, not after
+    images = _filled(config.images)
+    name = config.name or (images.resolve().name if images else "cifar10")
+    bundle = config.root / "bundles" / name
+    if (bundle / "CURRENT").exists():
+        print(f"{bundle} is there: nothing to fetch or to train", flush=True)
+    else:
+        _make(config, images, name, bundle)
+    if config.serve:
+        print(f"serve: http://{config.host}:{config.port}/  (Ctrl-C ends it)", flush=True)
+        _command("serve.py", "--bundle", bundle, "--host", config.host, "--port", config.port)
+
+
+def _make(config: Demo, images: Path | None, name: str, bundle: Path) -> None:
+    data, trained = config.root / "data" / name, config.root / "runs" / name
+    checkpoint, source = trained / "checkpoint.safetensors", _filled(config.source)
+    if images:
+        pack = ["--images", images, "--out", data, "--size", config.size]
+        _step("pack", data / "meta.json", "prepare_dataset.py", *pack)
+    else:
+        fetch = ["--out", data, *(["--source", source] if source else [])]
+        _step("fetch", data / "meta.json", "fetch_cifar10.py", *fetch)
+    begun = ["--resume"] if trained.exists() else []
+    _step("train", checkpoint, "train.py", "--data", data, "--preset", config.preset, "--out", trained, *begun)
+    _step("index", None, "build_index.py", "--checkpoint", checkpoint, "--images", data, "--bundle", bundle)
+
+
+def _filled(folder: Path | None) -> Path | None:
+    return folder if folder and folder.is_dir() and any(folder.iterdir()) else None
+
+
+def _step(name: str, product: Path | None, script: str, *arguments: object) -> None:
+    """Run one script and print how long it took, or that its product is there already."""
+    if product and product.exists():
+        print(f"{name}: {product} is there", flush=True)
+        return
+    start = time.perf_counter()
+    _command(script, *arguments)
+    print(f"{name}: done in {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def _command(script: str, *arguments: object) -> None:
+    words = [script, *map(str, arguments)]
+    print("$ python scripts/" + " ".join(words), flush=True)
+    done = subprocess.run([sys.executable, str(Path(__file__).parent / script), *words[1:]], check=False)
+    if done.returncode in (130, -2):
+        raise KeyboardInterrupt
+    if done.returncode:
+        raise Refused(f"{script} ended with exit code {done.returncode}; its message is above")
+
+
+if __name__ == "__main__":
+    run(Demo, demo)
