@@ -121,12 +121,14 @@ def load_engine(settings: Settings) -> Engine:
 def _check_pair(checkpoint: Checkpoint, generation: Generation) -> None:
     manifest, of_network = generation.manifest, checkpoint.fingerprints()
     differ = [
-        f"its {part} are {manifest.inputs.get(part, 'unknown')[:SHORT]}, the checkpoint's {fingerprint[:SHORT]}"
+        f"{part} {manifest.inputs.get(part, 'unknown')[:SHORT]} in the index, {fingerprint[:SHORT]} in the checkpoint"
         for part, fingerprint in of_network.items()
         if manifest.inputs.get(part) != fingerprint
     ]
     if manifest.width != checkpoint.table.width:
-        differ.append(f"its embeddings have {manifest.width} numbers, the checkpoint's {checkpoint.table.width}")
+        differ.append(
+            f"embeddings of {manifest.width} numbers in the index, {checkpoint.table.width} in the checkpoint"
+        )
     if differ:
         raise Mismatch(
             f"{generation.path}: the index was not made by the checkpoint beside it: {'; '.join(differ)}; "

@@ -141,8 +141,27 @@ class GenerationVersion(BaseModel):
 class Version(BaseModel):
     """What exactly answers."""
 
-    model_config = ConfigDict(frozen=True)
-    version: str = Field(examples=["0.1.0"])
+    model_config = example(
+        {
+            "version": "0.1.0",
+            "model": {
+                "table": "cifar",
+                "weights": "3f9a1c0de882...",
+                "recipe": "77aa02c19b3d...",
+                "precision": "float32",
+                "device": "cuda",
+                "classes": ["airplane", "automobile", "bird"],
+            },
+            "generation": {
+                "number": 3,
+                "created": "2026-11-23T20:55:01+00:00",
+                "images": 50000,
+                "width": 4096,
+                "fingerprints": {"weights": "3f9a1c0de882...", "features": "0c4e5b7d9a61..."},
+            },
+        }
+    )
+    version: str
     model: ModelVersion
     generation: GenerationVersion
 

@@ -1,17 +1,20 @@
 """A request body is measured while it arrives: one that is too large is refused before it fills memory or disk."""
 
+import asyncio
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import TooManyBytes, problem
 
 __all__ = ["BodyLimit"]
 
+PATIENCE = 60.0  # seconds in which a refused client may finish sending
+
 
 class BodyLimit:
     """ASGI middleware: refuses a body of more than `limit` bytes.
 
-    By its Content-Length before any of it is read, else at the first byte too many. The server goes on to discard what
-    the client still sends, so that the client lives to read the answer.
+    By its Content-Length before any of it is read, else at the first byte too many.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -21,20 +24,51 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        body = _Body(receive, send, self.limit)
         if _declared(scope) > self.limit:
-            await problem(TooManyBytes(self.limit))(scope, receive, send)
-            return
-        arrived = 0
+            body.refused = True
+            await problem(TooManyBytes(self.limit))(scope, body.receive, body.send)
+        else:
+            await self.app(scope, body.receive, body.send)
+        if body.refused:
+            await body.finish()
 
-        async def counting() -> Message:
-            nonlocal arrived
-            message = await receive()
-            arrived += len(message.get("body", b""))
-            if arrived > self.limit:
-                raise TooManyBytes(self.limit)
-            return message
 
-        await self.app(scope, counting, send)
+class _Body:
+    """One request's body. A refusal goes out at once; the connection closes only when the client has stopped sending,
+    because a client that is cut off while it sends never reads why. What it sends is thrown away."""
+
+    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+        self._receive, self._send, self._limit = receive, send, limit
+        self._arrived, self._complete = 0, False
+        self.refused = False
+
+    async def receive(self) -> Message:
+        message = await self._next()
+        self._arrived += len(message.get("body", b""))
+        if self._arrived > self._limit:
+            self.refused = True
+            raise TooManyBytes(self._limit)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self.refused and message["type"] == "http.response.body":
+            message = {**message, "more_body": True}
+        await self._send(message)
+
+    async def finish(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not self._complete:
+                    await self._next()
+        except TimeoutError:
+            pass
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._complete = not message.get("more_body", False)
+        return message
 
 
 def _declared(scope: Scope) -> int:

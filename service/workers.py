@@ -1,7 +1,8 @@
 """Off the event loop: pictures are decoded on a few threads, then one thread asks the network and the index.
 
-The number of requests inside is bounded, so memory is: an upload's bytes are read into memory only once it has a place.
-A picture is decoded before it can wait for the network: a bad one is refused without having met another's.
+Memory is bounded: an upload lies in a temporary file (beyond 1 MB) until a decoding thread reads it, and the number of
+requests inside is limited. A picture is decoded before it can wait for the network: a bad one is refused without having
+met another's.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ class Workers:
     async def picture(self, upload: UploadFile, job: Callable[[NDArray[np.uint8]], T]) -> T:
         """What `job` makes of the uploaded picture's stored image (S, S, 3). Raises BadImage, Busy."""
         with self._place():
-            image = await self._run(self._decoders, self.engine.prepare, await upload.read())
+            image = await self._run(self._decoders, self._decode, upload)
             self._metrics.decoded.inc()
             return await self._run(self._network, self._timed(job), image)
 
@@ -51,6 +52,9 @@ class Workers:
         self._decoders.shutdown(cancel_futures=True)
         self._network.shutdown(cancel_futures=True)
         self.engine.close()
+
+    def _decode(self, upload: UploadFile) -> NDArray[np.uint8]:
+        return self.engine.prepare(upload.file.read())
 
     @contextmanager
     def _place(self) -> Iterator[None]:

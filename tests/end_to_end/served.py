@@ -1,0 +1,56 @@
+"""scripts/serve.py as a real process on a port of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ANNOUNCED = "fc7 is at "
+
+
+@dataclass(frozen=True)
+class Served:
+    """A process that is ready, and where."""
+
+    process: "subprocess.Popen[str]"
+    address: str  # http://127.0.0.1:12345
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rsplit(":", 1)[1])
+
+    def memory(self, field: str) -> int:
+        """Bytes: VmRSS now, VmHWM at most so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return 1024 * int(next(line for line in status.splitlines() if line.startswith(field)).split()[1])
+
+
+def start(*flags: str, **variables: str) -> "subprocess.Popen[str]":
+    """The script, with these flags and variables; its output is piped."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FC7_")}
+    return subprocess.Popen(
+        [sys.executable, "scripts/serve.py", *flags],
+        cwd=ROOT,
+        env={**clean, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def served(*flags: str, **variables: str) -> Iterator[Served]:
+    """The script once it has announced its address; stopped in the end."""
+    process = start("--port", "0", "--device", "cpu", *flags, **variables)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith(ANNOUNCED), process.communicate(timeout=60)[1]
+        yield Served(process, line.removeprefix(ANNOUNCED).strip())
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)

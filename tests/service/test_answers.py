@@ -1,0 +1,195 @@
+"""Each route's good answers, whole bodies compared with what the network and the index give when asked directly."""
+
+from importlib.metadata import version as installed
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from starlette.testclient import TestClient
+
+from index import exact
+from index.store import Bundle
+from model.preprocess import network_input, stored_image, thumbnail
+from service.engine import Engine
+from service.settings import Settings
+from tests.service.bundles import BROKEN, CLASSES, EACH, network, picture
+
+INDEXED = [image_id for image_id in range(EACH * len(CLASSES)) if image_id != BROKEN]
+STRANGE = 1000  # seed of a picture that is not indexed
+
+
+def upload(image_id: int = STRANGE) -> dict[str, Any]:
+    return {"files": {"file": ("picture.png", picture(image_id), "image/png")}}
+
+
+def predictions(engine: Engine, probabilities: np.ndarray[Any, Any], top_k: int = 5) -> list[dict[str, Any]]:
+    best = sorted(range(len(CLASSES)), key=lambda row: -probabilities[row])[:top_k]
+    return [
+        {"label": engine.classes[row], "class_id": row, "probability": pytest.approx(float(probabilities[row]))}
+        for row in best
+    ]
+
+
+def neighbours(engine: Engine, bundle: Bundle, features: np.ndarray[Any, Any], k: int) -> list[dict[str, Any]]:
+    generation = bundle.current()
+    distances, ids = exact.nearest(generation.features, generation.ids, features[None], k)
+    generation.close()
+    return [
+        {
+            "rank": rank,
+            "image_id": int(image_id),
+            "label": CLASSES[image_id // EACH],
+            "distance": pytest.approx(float(distance), rel=1e-5, abs=1e-3),
+            "thumbnail": f"/images/{image_id}?v={engine.edition}",
+        }
+        for rank, (distance, image_id) in enumerate(zip(distances[0], ids[0], strict=True), 1)
+    ]
+
+
+def test_classify_gives_the_most_probable_classes_first(client: TestClient, engine: Engine) -> None:
+    seen = engine.see(engine.prepare(picture(STRANGE)))
+    expected = {"predictions": predictions(engine, seen.probabilities), "model": engine.model}
+    assert client.post("/classify", **upload()).json() == expected
+    assert len(engine.model) == 12
+    assert network().fingerprints()["weights"].startswith(engine.model)
+
+
+def test_classify_takes_the_mean_over_ten_views(client: TestClient, engine: Engine) -> None:
+    probabilities = engine.ten_views(engine.prepare(picture(STRANGE)))
+    expected = {"predictions": predictions(engine, probabilities, 2), "model": engine.model}
+    assert client.post("/classify", data={"views": "10", "top_k": "2"}, **upload()).json() == expected
+
+
+def test_parameters_may_come_in_the_query_string(client: TestClient) -> None:
+    form = client.post("/classify", data={"views": "10", "top_k": "1"}, **upload()).json()
+    assert client.post("/classify?views=10&top_k=1", **upload()).json() == form
+    indexed = client.post("/neighbours", data={"image_id": "3", "k": "2"}).json()
+    assert client.post("/neighbours?image_id=3&k=2").json() == indexed
+
+
+def test_an_uploaded_picture_finds_the_nearest_indexed_ones(
+    client: TestClient, engine: Engine, settings: Settings
+) -> None:
+    seen = engine.see(engine.prepare(picture(STRANGE)))
+    assert client.post("/neighbours", **upload()).json() == {
+        "predictions": predictions(engine, seen.probabilities),
+        "neighbours": neighbours(engine, Bundle(settings.bundle), seen.features, 6),
+        "true_label": None,
+        "exactness": "exact",
+        "generation": 1,
+        "model": engine.model,
+    }
+
+
+@pytest.mark.parametrize("image_id", [0, BROKEN + 1, INDEXED[-1]])
+def test_an_indexed_image_finds_itself_first(
+    image_id: int, client: TestClient, engine: Engine, settings: Settings
+) -> None:
+    seen = engine.recall(image_id)
+    answer = client.post("/neighbours", data={"image_id": str(image_id), "k": "4"}).json()
+    assert answer == {
+        "predictions": predictions(engine, seen.probabilities),
+        "neighbours": neighbours(engine, Bundle(settings.bundle), seen.features, 4),
+        "true_label": CLASSES[image_id // EACH],
+        "exactness": "exact",
+        "generation": 1,
+        "model": engine.model,
+    }
+    assert (answer["neighbours"][0]["image_id"], answer["neighbours"][0]["distance"]) == (image_id, 0)
+
+
+def test_every_indexed_image_finds_what_brute_force_finds(client: TestClient, settings: Settings) -> None:
+    generation = Bundle(settings.bundle).current()
+    _, expected = exact.nearest(generation.features, generation.ids, generation.features, 6)
+    for image_id, ids in zip(generation.ids, expected, strict=True):
+        found = client.post("/neighbours", data={"image_id": str(image_id)}).json()["neighbours"]
+        assert [one["image_id"] for one in found] == ids.tolist()
+    generation.close()
+
+
+def test_more_neighbours_than_images_gives_all_of_them(client: TestClient) -> None:
+    found = client.post("/neighbours", data={"image_id": "0", "k": "1000"}).json()["neighbours"]
+    assert sorted(one["image_id"] for one in found) == INDEXED
+
+
+def test_the_three_ways_to_embed_a_picture_agree(client: TestClient, settings: Settings) -> None:
+    """HTTP, the batch job's stored row, and the trainer's forward pass: 1e-5 of the features' size."""
+    checkpoint = network()
+    stored = stored_image(picture(7), checkpoint.recipe.stored)
+    over_http = np.array(client.post("/embed", **upload(7)).json()["embedding"], np.float32)
+    generation = Bundle(settings.bundle).current()
+    in_batch = generation.features[list(generation.ids).index(7)]
+    x = network_input(torch.from_numpy(stored[None]), checkpoint.mean_image, checkpoint.recipe.crop)
+    in_training = checkpoint.network()(x)[1].detach().numpy()[0]
+    for other in (in_batch, in_training):
+        np.testing.assert_allclose(over_http, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+    generation.close()
+
+
+def test_embed_gives_numbers_as_json_or_as_bytes(client: TestClient, engine: Engine) -> None:
+    features = engine.see(engine.prepare(picture(STRANGE))).features
+    as_json = client.post("/embed", **upload())
+    assert as_json.json() == {"embedding": features.tolist(), "model": engine.model}
+    as_bytes = client.post("/embed", headers={"Accept": "application/octet-stream"}, **upload())
+    assert as_bytes.headers["Content-Type"] == "application/octet-stream"
+    assert as_bytes.headers["X-Fc7-Model"] == engine.model
+    assert len(as_bytes.content) == 4 * 4096
+    np.testing.assert_array_equal(np.frombuffer(as_bytes.content, "<f4"), features)
+
+
+def test_a_thumbnail_is_cached_for_ever_under_the_address_that_answers_give(client: TestClient, engine: Engine) -> None:
+    address = client.post("/neighbours", data={"image_id": "3"}).json()["neighbours"][0]["thumbnail"]
+    answer = client.get(address)
+    assert answer.content == thumbnail(stored_image(picture(3), 32))
+    assert answer.headers["Content-Type"] == "image/png"
+    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for other in ("/images/3", "/images/3?v=0123456789ab"):  # another edition may have another picture there
+        assert client.get(other).headers["Cache-Control"] == "no-cache"
+    again = client.get("/images/3", headers={"If-None-Match": answer.headers["ETag"]})
+    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", answer.headers["ETag"])
+    assert client.get("/images/3", headers={"If-None-Match": '"other"'}).status_code == 200
+    assert engine.edition in address
+
+
+def test_a_random_image_is_one_of_the_collection(client: TestClient, engine: Engine) -> None:
+    seen = set()
+    for _ in range(100):
+        answer = client.get("/images/random")
+        image_id = answer.json()["image_id"]
+        seen.add(image_id)
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.json() == {
+            "image_id": image_id,
+            "label": CLASSES[image_id // EACH],
+            "thumbnail": f"/images/{image_id}?v={engine.edition}",
+        }
+    assert seen <= set(INDEXED)
+    assert len(seen) > 15  # of 29: fewer by chance in less than one run of 10^9
+
+
+def test_version_names_every_part(client: TestClient, engine: Engine) -> None:
+    manifest = engine.manifest
+    assert client.get("/version").json() == {
+        "version": installed("fc7"),
+        "model": {
+            "table": "tiny",
+            **network().fingerprints(),
+            "precision": "float32",
+            "device": "cpu",
+            "classes": list(CLASSES),
+        },
+        "generation": {
+            "number": 1,
+            "created": manifest.created,
+            "images": len(INDEXED),
+            "width": 4096,
+            "fingerprints": dict(manifest.fingerprints),
+        },
+    }
+
+
+def test_health_and_readiness(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").json() == {"status": "ready"}

@@ -1,0 +1,82 @@
+"""What the service says about itself: every route documented with examples, every answer counted."""
+
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.bundles import picture
+from tests.service.conftest import ready
+
+ROUTES = {
+    "/classify": "post",
+    "/neighbours": "post",
+    "/embed": "post",
+    "/images/random": "get",
+    "/images/{image_id}": "get",
+    "/healthz": "get",
+    "/readyz": "get",
+    "/version": "get",
+    "/metrics": "get",
+}
+
+
+@pytest.fixture(scope="module")
+def document(client: TestClient) -> dict[str, Any]:
+    found: dict[str, Any] = client.get("/openapi.json").json()
+    return found
+
+
+def test_every_route_is_documented(document: dict[str, Any]) -> None:
+    assert {path: next(iter(methods)) for path, methods in document["paths"].items()} == ROUTES
+    for path, method in ROUTES.items():
+        route = document["paths"][path][method]
+        assert route["summary"]
+        assert route["description"]
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_every_answer_has_an_example(path: str, document: dict[str, Any]) -> None:
+    for status, answer in document["paths"][path][ROUTES[path]]["responses"].items():
+        for kind, content in answer["content"].items():
+            if kind in ("image/png", "image/jpeg", "application/octet-stream"):
+                continue
+            schema = content.get("schema", {})
+            if "$ref" in schema:
+                schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+            assert content.get("examples") or content.get("example") or schema.get("example"), (path, status, kind)
+
+
+def test_no_validation_error_of_another_shape_is_promised(document: dict[str, Any]) -> None:
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_answers_are_counted_by_route_and_status(settings: Settings) -> None:
+    app: FastAPI = create_app(settings)
+    with ready(app) as client:
+        client.post("/classify", files={"file": picture(0)})
+        client.post("/classify", files={"file": b"no"})
+        client.get("/images/3")
+        client.get("/images/4")
+        client.get("/no/such/page")
+        answer = client.get("/metrics")
+    lines = answer.text.splitlines()
+    for expected in (
+        'fc7_requests_total{route="/classify",status="200"} 1.0',
+        'fc7_requests_total{route="/classify",status="400"} 1.0',
+        'fc7_requests_total{route="/images/{image_id}",status="200"} 2.0',
+        'fc7_requests_total{route="none",status="404"} 1.0',
+        'fc7_request_seconds_count{route="/classify"} 2.0',
+        "fc7_requests_in_flight 1.0",  # the one that asks
+        "fc7_places_taken 0.0",
+        "fc7_images_decoded_total 1.0",
+        "fc7_inference_seconds_count 1.0",
+        "fc7_indexed_images 29.0",
+    ):
+        assert expected in lines
+    assert any(line.startswith("fc7_generation_info{") and 'number="1"' in line for line in lines)
+    assert any(line.startswith("process_resident_memory_bytes") for line in lines)
+    assert answer.headers["Content-Type"].startswith("text/plain")

@@ -1,0 +1,72 @@
+"""A network and an index that do not belong together are refused, and the refusal says what differs."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from index.generation import fingerprint
+from index.store import BadBundle
+from model import checkpoint
+from model.checkpoint import Checkpoint
+from model.embed import NoSuchDevice
+from model.preprocess import Recipe
+from service.engine import Mismatch, load_engine
+from service.settings import Settings
+from tests.service.bundles import network
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    """A bundle that a test may spoil."""
+    return Path(shutil.copytree(bundle, tmp_path / "bundle", symlinks=True))
+
+
+def put(bundle: Path, other: Checkpoint) -> None:
+    """Replace the checkpoint, with a manifest that says so: what only a comparison with `inputs` can find."""
+    generation = next((bundle / "generations").glob("*"))
+    file = generation / "checkpoint.safetensors"
+    file.unlink()
+    checkpoint.save(file, other)
+    manifest = json.loads((generation / "manifest.json").read_text())
+    manifest["fingerprints"]["checkpoint"] = fingerprint(file)
+    manifest["sizes"]["checkpoint"] = file.stat().st_size
+    (generation / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_another_networks_weights_are_refused(copy: Path) -> None:
+    put(copy, network(seed=1))
+    ours, theirs = network().fingerprints()["weights"][:12], network(seed=1).fingerprints()["weights"][:12]
+    with pytest.raises(Mismatch, match=f"weights {ours} in the index, {theirs} in the checkpoint; build") as refusal:
+        load_engine(Settings(bundle=copy))
+    assert "recipe" not in str(refusal.value)
+
+
+def test_another_recipe_is_refused(copy: Path) -> None:
+    other = replace(network(), recipe=Recipe(stored=36, crop=28), mean_image=torch.full((36, 36, 3), 120.0))
+    put(copy, other)
+    with pytest.raises(Mismatch, match=r"; recipe \w{12} in the index, \w{12} in the checkpoint;"):
+        load_engine(Settings(bundle=copy))
+
+
+def test_a_changed_file_is_refused(copy: Path) -> None:
+    features = next(copy.glob("generations/*/features.npy"))
+    features.chmod(0o600)
+    with features.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\1")
+    with pytest.raises(BadBundle, match=r"features file is not the one that was published"):
+        load_engine(Settings(bundle=copy))
+
+
+def test_a_missing_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadBundle, match=r"no index here; scripts/build_index\.py builds one"):
+        load_engine(Settings(bundle=tmp_path / "none"))
+
+
+def test_a_missing_device_is_refused(bundle: Path) -> None:
+    with pytest.raises(NoSuchDevice):
+        load_engine(Settings(bundle=bundle, device="abacus"))

@@ -1,0 +1,32 @@
+"""What the browser gets: a policy that lets it load nothing from elsewhere, and files that need nothing from there."""
+
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.page import FOLDER
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_page_comes_with_its_policy(path: str, client: TestClient) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.headers["Content-Security-Policy"] == POLICY
+    for linked in re.findall(r'(?:src|href)="(static/[^"]+)"', answer.text):
+        assert client.get(f"/{linked}").status_code == 200
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.iterdir()), ids=lambda file: file.name)
+def test_a_file_names_no_other_host(file: object, client: TestClient) -> None:
+    text = FOLDER.joinpath(str(file)).read_text()
+    assert not re.findall(r"(?:https?:)?//(?!www\.w3\.org)[a-z0-9.-]+\.[a-z]{2,}", text)
+    assert " style=" not in text
+    assert "innerHTML" not in text
+    assert client.get("/static/style.css").headers["ETag"]

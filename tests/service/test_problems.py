@@ -1,0 +1,135 @@
+"""Whatever is wrong with a request, the answer is the one problem+json that says so, and nothing else leaks out."""
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.settings import Settings
+from tests.pictures import BROKEN, PICTURES, encoded, photograph
+from tests.service.bundles import BROKEN as SKIPPED
+from tests.service.bundles import picture
+
+# Which of the broken pictures is refused for its size; every other is not an image.
+TOO_LARGE = {"decompression bomb", "large decompression bomb"}
+ROUTES = ("/classify", "/neighbours", "/embed")
+
+
+def problem(status: int, name: str, title: str, detail: str, **more: Any) -> dict[str, Any]:
+    return {"type": f"urn:fc7:problem:{name}", "title": title, "status": status, "detail": detail, **more}
+
+
+def bad_parameter(field: str, message: str) -> dict[str, Any]:
+    errors = [{"field": field, "message": message}]
+    return problem(422, "bad-parameter", "Bad parameter", f"{field}: {message}", errors=errors)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("name", PICTURES)
+def test_awkward_pictures_are_answered(name: str, route: str, client: TestClient) -> None:
+    answer = client.post(route, files={"file": PICTURES[name]()})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_pictures_are_refused(name: str, route: str, client: TestClient) -> None:
+    answer = client.post(route, files={"file": ("holiday.jpg", BROKEN[name](), "image/jpeg")})
+    body = answer.json()
+    if name in TOO_LARGE:
+        assert body == problem(413, "too-many-pixels", "Too many pixels", body["detail"])
+        assert "1,000,000" in body["detail"]
+    else:
+        assert body == problem(400, "not-an-image", "Not an image", body["detail"])
+    assert answer.status_code == body["status"]
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert body["detail"]
+    for secret in ("0x", "/", "Traceback", "object at"):
+        assert secret not in body["detail"]
+
+
+def test_a_picture_of_more_pixels_than_the_limit_is_refused(client: TestClient) -> None:
+    data = encoded(photograph(8, 8).repeat(125, 0).repeat(126, 1))
+    answer = client.post("/classify", files={"file": data})
+    detail = "1008 x 1000 pixels, more than the limit of 1,000,000"
+    assert answer.json() == problem(413, "too-many-pixels", "Too many pixels", detail)
+
+
+@pytest.mark.parametrize(
+    ("route", "field", "value", "message"),
+    [
+        ("/classify", "top_k", "0", "Input should be greater than or equal to 1"),
+        ("/classify", "top_k", "1001", "Input should be less than or equal to 1000"),
+        ("/classify", "top_k", "many", "Input should be a valid integer, unable to parse string as an integer"),
+        ("/classify", "views", "3", "Input should be 1 or 10"),
+        ("/neighbours", "k", "0", "Input should be greater than or equal to 1"),
+        ("/neighbours", "k", "1.5", "Input should be a valid integer, unable to parse string as an integer"),
+        ("/neighbours", "image_id", "-1", "Input should be greater than or equal to 0"),
+        ("/neighbours", "image_id", str(2**63), "Input should be less than or equal to 9223372036854775807"),
+    ],
+)
+def test_bad_parameters_are_named(route: str, field: str, value: str, message: str, client: TestClient) -> None:
+    file = {"file": picture(0)}
+    for answer in (
+        client.post(route, files=file, data={field: value}),
+        client.post(route, files=file, params={field: value}),
+    ):
+        assert answer.json() == bad_parameter(field, message)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/problem+json")
+
+
+@pytest.mark.parametrize("route", ["/classify", "/embed"])
+def test_a_missing_picture_is_named(route: str, client: TestClient) -> None:
+    assert client.post(route).json() == bad_parameter("file", "Field required")
+    assert client.post(route, json={"file": "x"}).json() == bad_parameter("file", "Field required")
+    as_text = client.post(route, data={"file": "x"}).json()
+    assert as_text["errors"][0]["field"] == "file"
+
+
+def test_neighbours_needs_exactly_one_of_picture_and_image(client: TestClient) -> None:
+    detail = "send either a picture as `file` or the `image_id` of an indexed image, not both or neither"
+    expected = problem(422, "bad-parameter", "Bad parameter", detail)
+    both = client.post("/neighbours", files={"file": picture(0)}, data={"image_id": "0"})
+    assert [both.json(), client.post("/neighbours").json()] == [expected, expected]
+    assert both.status_code == 422
+
+
+@pytest.mark.parametrize("image_id", [SKIPPED, 30, 2**63 - 1])
+def test_an_image_that_is_not_indexed_is_not_found(image_id: int, client: TestClient) -> None:
+    expected = problem(404, "no-such-image", "No such image", f"no image {image_id} in this collection")
+    for answer in (client.get(f"/images/{image_id}"), client.post("/neighbours", data={"image_id": str(image_id)})):
+        assert (answer.status_code, answer.json()) == (404, expected)
+
+
+@pytest.mark.parametrize("image_id", ["-1", "frog", str(2**63)])
+def test_an_image_id_must_be_a_number(image_id: str, client: TestClient) -> None:
+    body = client.get(f"/images/{image_id}").json()
+    assert (body["type"], body["errors"][0]["field"]) == ("urn:fc7:problem:bad-parameter", "image_id")
+
+
+def test_unknown_routes_and_methods_are_problems_too(client: TestClient) -> None:
+    unknown = client.get("/static/../settings.py")
+    assert unknown.json() == problem(404, "no-such-page", "No such page", "Not Found")
+    assert client.get("/static/nothing.js").json() == unknown.json()
+    wrong = client.get("/classify")
+    assert wrong.json() == problem(405, "method-not-allowed", "Method not allowed", "Method Not Allowed")
+    assert wrong.headers["Allow"] == "POST"
+
+
+def test_a_malformed_form_is_a_problem(client: TestClient) -> None:
+    answer = client.post("/classify", content=b"--a", headers={"Content-Type": "multipart/form-data"})
+    expected = problem(400, "malformed-request", "Malformed request", "Missing boundary in multipart.")
+    assert (answer.status_code, answer.json()) == (400, expected)
+
+
+def test_a_body_of_too_many_bytes_is_refused_before_and_while_it_is_read(
+    client: TestClient, settings: Settings
+) -> None:
+    detail = "the request is larger than the limit of 200,000 bytes"
+    expected = problem(413, "too-many-bytes", "Too many bytes", detail)
+    declared = client.post("/classify", files={"file": bytes(settings.max_bytes)})
+    assert (declared.status_code, declared.json()) == (413, expected)
+    head = b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+    chunks = iter([head] + [bytes(1000)] * 10_000)
+    chunked = client.post("/classify", content=chunks, headers={"Content-Type": "multipart/form-data; boundary=a"})
+    assert (chunked.status_code, chunked.json()) == (413, expected)
