@@ -3,12 +3,13 @@ FROM python:3.11-slim-bookworm AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 RUN python -m venv /opt/fc7
 WORKDIR /src
-# Packages first, from two files that seldom change: editing code does not install torch again.
+# Packages first, from two files that seldom change: editing code does not install torch again. Of fc7 itself this keeps
+# the version alone; its code is in /app.
 COPY pyproject.toml constraints.txt ./
 RUN mkdir -p model index service scripts \
  && touch README.md LICENSE model/__init__.py index/__init__.py service/__init__.py scripts/__init__.py \
  && /opt/fc7/bin/pip install --constraint constraints.txt . \
- && /opt/fc7/bin/pip uninstall --yes --quiet fc7
+ && for room in model index service scripts; do rm -r "/opt/fc7/lib/python3.11/site-packages/$room"; done
 
 FROM python:3.11-slim-bookworm
 ENV PATH=/opt/fc7/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app \
@@ -20,7 +21,7 @@ COPY index /app/index
 COPY service /app/service
 COPY scripts /app/scripts
 WORKDIR /app
-USER fc7
+USER 1000:1000
 VOLUME /var/lib/fc7
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=6 \
