@@ -18,7 +18,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from model.alexnet import AlexNet, Table, keep
 from model.dropout import dropout_masks
 from model.exchange import Exchange, HybridExchange, split_sizes
-from model.layout import Layout, Misplaced
+from model.layout import Layout
 
 __all__ = ["Columns", "Hybrid"]
 
@@ -42,9 +42,7 @@ class Columns:
         self._asked: tuple[Tensor, dist.Work] | None = None
 
     def network(self, table: Table, classes: int) -> AlexNet:
-        """The columns that live here. Raises Misplaced when there are fewer classes than columns."""
-        if classes < self.columns:
-            raise Misplaced(f"{classes} classes do not divide among {self.columns} columns")
+        """The columns that live here."""
         mine = split_sizes(classes, self.columns)[self.column]
         exchange = Exchange(self._across_columns, classes, self.sent) if self.columns > 1 else keep
         network = AlexNet(table, mine, columns=table.columns // self.columns, exchange=exchange)
@@ -106,9 +104,7 @@ class Hybrid(Columns):
         self._slices: set[int] = set()  # ids of the parameters that are a slice
 
     def network(self, table: Table, classes: int) -> AlexNet:
-        """All convolutions, a slice of each dense layer. Raises Misplaced for fewer classes than slices."""
-        if classes < self.replicas:
-            raise Misplaced(f"{classes} classes do not divide among {self.replicas} processes")
+        """All convolutions, a slice of each dense layer."""
         mine = split_sizes(classes, self.replicas)[self.replica]
         exchange = HybridExchange(self._across_replicas, classes, self.sent)
         network = AlexNet(table, mine, slices=self.replicas, exchange=exchange)

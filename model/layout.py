@@ -7,7 +7,7 @@
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -39,7 +39,7 @@ class Layout:
         return self.replicas if self.scheme == "hybrid" else self.columns
 
 
-def lay_out(parallel: Parallel, processes: int, table: Table, batch: int) -> Layout:
+def lay_out(parallel: Parallel, processes: int, table: Table, classes: int, batch: int) -> Layout:
     """The layout of `processes` for a global batch of `batch` images. Raises Misplaced where they do not divide."""
     scheme, why = (parallel, "as asked") if parallel != "auto" else _choose(processes, table)
     columns = table.columns if scheme == "columns" else 1
@@ -51,9 +51,11 @@ def lay_out(parallel: Parallel, processes: int, table: Table, batch: int) -> Lay
     replicas = processes // columns
     if batch % replicas:
         raise Misplaced(f"a batch of {batch} images does not divide among {replicas} replicas")
-    layout = Layout(scheme, replicas, columns, f"{scheme}: {replicas} replica(s) x {columns} process(es), {why}")
-    _check_table(table, layout)
-    return layout
+    layout = Layout(scheme, replicas, columns, why)
+    _check_table(table, classes, layout)
+    megabytes = sum(sent(layout, table, classes, batch).values()) / 1e6
+    why = f"{replicas} replica(s) of {columns} process(es), {why}; each sends {megabytes:.1f} MB a step"
+    return replace(layout, why=f"{scheme}: {why}")
 
 
 def _choose(processes: int, table: Table) -> tuple[Literal["columns", "data"], str]:
@@ -69,7 +71,7 @@ def _choose(processes: int, table: Table) -> tuple[Literal["columns", "data"], s
     return "columns", f"because {processes} processes divide into the {table.columns} columns of table {table.name!r}"
 
 
-def _check_table(table: Table, layout: Layout) -> None:
+def _check_table(table: Table, classes: int, layout: Layout) -> None:
     if layout.columns > 1 and table.norm_crosses:
         raise Misplaced(f"normalisation in table {table.name!r} crosses from column to column: use --parallel data")
     for name, row in table.named.items():
@@ -77,6 +79,10 @@ def _check_table(table: Table, layout: Layout) -> None:
         units = row.channels if isinstance(row, Conv) else row.units or 0
         if units % parts:
             raise Misplaced(f"{name}'s {units} outputs do not divide among {parts} processes")
+    if classes < layout.slices:
+        raise Misplaced(
+            f"{classes} classes are too few for {layout.slices} processes: fc8 would have none of them in one"
+        )
 
 
 def edges(table: Table, classes: int) -> dict[str, int]:

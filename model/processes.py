@@ -23,6 +23,7 @@ def join(
     parallel: Parallel,
     *,
     table: Table,
+    classes: int,
     batch: int,
     device: torch.device,
     settings: Mapping[str, object],
@@ -32,16 +33,16 @@ def join(
 
     batch: images of the global batch. device: "cpu", or "cuda" for one GPU per process. settings: what every process
     must have been given alike. tell: hears on the main process which layout was chosen, and why.
-    Raises Misplaced on the main process; the others leave with exit code 2 and say nothing.
+    Raises Misplaced on the first process of each machine; the others leave with exit code 2 and say nothing.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     try:
-        layout = lay_out(parallel, processes, table, batch)
+        layout = lay_out(parallel, processes, table, classes, batch)
         if processes > 1:
             device = _meet(device)
             _agree(settings)
     except Misplaced:
-        if os.environ.get("RANK", "0") != "0":
+        if os.environ.get("LOCAL_RANK", "0") != "0":
             raise SystemExit(2) from None
         raise
     if processes == 1:
@@ -57,16 +58,17 @@ def join(
 def _meet(device: torch.device) -> torch.device:
     """Join the process group; this process's device. Tensors on the CPU always go by gloo, those on GPUs by NCCL."""
     if device.type == "cuda":
-        here = int(os.environ.get("LOCAL_RANK", "0"))
-        if here >= torch.cuda.device_count():
-            raise Misplaced(f"process {here} of this machine has no GPU of its own: {torch.cuda.device_count()} here")
-        device = torch.device("cuda", here)
+        here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if here > gpus:
+            raise Misplaced(f"{here} processes on a machine with {gpus} GPU(s): start one for each, or --device cpu")
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    except dist.DistNetworkError as error:
+    except (ValueError, dist.DistError) as error:  # ValueError: a variable that torchrun sets is missing
         address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise Misplaced(f"cannot meet at {address}, is the port taken? {str(error).splitlines()[0]}") from error
+        reason = "that port is taken" if "EADDRINUSE" in str(error) else str(error).splitlines()[0]
+        raise Misplaced(f"the processes cannot meet at {address}: {reason}") from error
     return device
 
 

@@ -64,6 +64,7 @@ def train(config: TrainConfig, watch: Watch, *, stop: Callable[[], bool], tell: 
     with join(
         config.parallel,
         table=TABLES[config.preset] if origin is None else origin.table,
+        classes=len(packed.classes),
         batch=recipe.batch,
         device=choose_device(config.device),
         settings=asdict(config) | {"fingerprint": packed.fingerprint},

@@ -110,7 +110,7 @@ def test_torchrun_told_to_stop_saves_and_goes_on_to_the_same_bits(
         time.sleep(0.02)
     process.terminate()
     _, told = process.communicate(timeout=60)
-    assert "columns: 1 replica(s) x 2 process(es), because 2 processes divide into the 2 columns" in told
+    assert "columns: 1 replica(s) of 2 process(es), because 2 processes divide into the 2 columns" in told
     if not (tmp_path / "run" / "checkpoint.safetensors").exists():  # a fast machine may have been done
         assert told.count("stopped and saved") == 1, told
         again = torchrun("--data", str(data), "--out", str(tmp_path / "run"), "--resume")

@@ -83,7 +83,9 @@ def learn(
     whole = dict(initialise(AlexNet(table, classes), generator).to(dtype).named_parameters())
     images = 60 * torch.randn((steps, batch, 3, table.crop, table.crop), generator=generator).to(dtype)
     labels = torch.randint(classes, (steps, batch), generator=generator)
-    with join(parallel, table=table, batch=batch, device=CPU, settings={"steps": steps}, tell=print) as placement:
+    with join(
+        parallel, table=table, classes=classes, batch=batch, device=CPU, settings={"steps": steps}, tell=print
+    ) as placement:
         network = placement.network(table, classes).to(dtype)
         network.load_state_dict(placement.share(whole))
         parameters = dict(network.named_parameters())
@@ -146,7 +148,7 @@ def test_processes_are_the_one_network(
 
 def pass_once(table: Table, classes: int, batch: int) -> tuple[int, Counter[tuple[str, str]], list[tuple[str, int]]]:
     """One forward and backward pass of a column: its parameters, the bytes it counted, the collectives it asked for."""
-    with join("columns", table=table, batch=batch, device=CPU, settings={}, tell=print) as placement:
+    with join("columns", table=table, classes=classes, batch=batch, device=CPU, settings={}, tell=print) as placement:
         assert isinstance(placement, Columns)
         network = placement.network(table, classes)
         with collectives() as seen:
@@ -172,7 +174,7 @@ def test_the_papers_columns_send_what_the_paper_counts() -> None:
 
 @pytest.mark.parametrize(("parallel", "classes"), [("columns", 7), ("columns", 10), ("hybrid", 7), ("data", 7)])
 def test_what_is_sent_is_what_was_planned(parallel: Parallel, classes: int) -> None:
-    layout = lay_out(parallel, 4, SMALL, BATCH)
+    layout = lay_out(parallel, 4, SMALL, classes, BATCH)
     for rank in on_ranks(4, learn, SMALL, classes, torch.float32, 1, parallel):
         per_edge: Counter[str] = Counter()
         for (edge, _), size in rank.sent.items():
@@ -192,7 +194,7 @@ def test_average_gradients_works_in_buckets() -> None:
 
 def average_many() -> list[float | None]:
     """Five parameters over several buckets, one of them frozen; rank r's gradients are r more than rank 0's."""
-    with join("data", table=SMALL, batch=2, device=CPU, settings={}, tell=print) as placement:
+    with join("data", table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, tell=print) as placement:
         parameters = [torch.zeros(3, 1000, requires_grad=True) for _ in range(5)]
         for value, parameter in enumerate(parameters):
             if value != 3:
@@ -209,7 +211,7 @@ def test_a_flag_raised_anywhere_is_heard_everywhere_in_one_call() -> None:
 
 def raise_flag() -> list[bool]:
     """Process 1 raises its flag at the second call."""
-    with join("columns", table=SMALL, batch=2, device=CPU, settings={}, tell=print) as placement:
+    with join("columns", table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, tell=print) as placement:
         rank = torch.distributed.get_rank()
         return [placement.any(call == 1 and rank == 1) for call in range(4)]
 
@@ -224,7 +226,7 @@ def there_and_back() -> bool:
     """A round trip of tensors of one, two and four dimensions, even and uneven; whether anything was gathered."""
     whole = {"a": torch.arange(7.0), "b": torch.rand(6, 3), "c": torch.rand(4, 2, 3, 3)}
     whole = {name: tensor.double() for name, tensor in whole.items()}
-    with join("columns", table=SMALL, batch=2, device=CPU, settings={}, tell=print) as placement:
+    with join("columns", table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, tell=print) as placement:
         dist.broadcast(whole["b"], 0)
         dist.broadcast(whole["c"], 0)
         mine = placement.share(whole)
@@ -244,7 +246,7 @@ def test_hybrid_processes_may_validate_on_unequal_batches() -> None:
 
 def look_at(parallel: Parallel) -> tuple[Tensor, Tensor]:
     """Logits and embedding of this process's share of five images."""
-    with join(parallel, table=SMALL, batch=2, device=CPU, settings={}, tell=print) as placement:
+    with join(parallel, table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, tell=print) as placement:
         generator = torch.Generator().manual_seed(0)
         whole = initialise(AlexNet(SMALL, CLASSES), generator).state_dict()
         network = placement.network(SMALL, CLASSES)

@@ -23,9 +23,9 @@ from model.layout import Misplaced, Parallel, edges, lay_out, sent
 def test_processes_become_replicas_and_columns(
     parallel: Parallel, processes: int, expected: tuple[str, int, int]
 ) -> None:
-    layout = lay_out(parallel, processes, PAPER, batch=384)
+    layout = lay_out(parallel, processes, PAPER, 1000, batch=384)
     assert (layout.scheme, layout.replicas, layout.columns) == expected
-    assert layout.why
+    assert layout.why.startswith(f"{expected[0]}: {expected[1]} replica(s) of {expected[2]} process(es), ")
 
 
 @pytest.mark.parametrize(
@@ -39,16 +39,16 @@ def test_processes_become_replicas_and_columns(
 )
 def test_what_does_not_divide_is_refused(parallel: Parallel, processes: int, batch: int, message: str) -> None:
     with pytest.raises(Misplaced, match=message):
-        lay_out(parallel, processes, PAPER, batch)
+        lay_out(parallel, processes, PAPER, 1000, batch)
 
 
 def test_a_table_that_cannot_be_cut_is_refused() -> None:
     with pytest.raises(Misplaced, match="crosses from column to column"):
-        lay_out("columns", 2, replace(CIFAR, norm_crosses=True), batch=128)
-    assert lay_out("auto", 2, replace(CIFAR, norm_crosses=True), batch=128).scheme == "data"
+        lay_out("columns", 2, replace(CIFAR, norm_crosses=True), 10, batch=128)
+    assert lay_out("auto", 2, replace(CIFAR, norm_crosses=True), 10, batch=128).scheme == "data"
     odd = replace(CIFAR, rows=(Conv(33, kernel=5, sees="image"), *CIFAR.rows[1:]))
     with pytest.raises(Misplaced, match="conv1's 33 outputs do not divide among 2 processes"):
-        lay_out("columns", 2, odd, batch=128)
+        lay_out("columns", 2, odd, 10, batch=128)
 
 
 def test_edges_are_the_papers() -> None:
@@ -64,12 +64,25 @@ def test_edges_are_the_papers() -> None:
 def test_bytes_of_a_step_by_scheme() -> None:
     """Per process, 128 images, float32. Section 2 of alexnet-facts: 30.0 MB each way over both GPUs, fc8's edge
     counted one way and no logits; ours adds that edge's other way and the logits."""
-    columns = sent(lay_out("columns", 2, PAPER, 128), PAPER, 1000, 128)
+    columns = sent(lay_out("columns", 2, PAPER, 1000, 128), PAPER, 1000, 128)
     assert sum(columns.values()) == 2 * 128 * 4 * (21_632 + 4_608 + 2_048 + 2_048 + 500)
     assert sum(columns.values()) - 2 * 128 * 4 * (2_048 / 2 + 500) == 2 * 128 * 4 * 58_624 / 2
-    assert sent(lay_out("data", 2, PAPER, 128), PAPER, 1000, 128) == {"gradients": 4 * 60_965_224}
-    hybrid = sent(lay_out("hybrid", 2, PAPER, 128), PAPER, 1000, 128)
+    assert sent(lay_out("data", 2, PAPER, 1000, 128), PAPER, 1000, 128) == {"gradients": 4 * 60_965_224}
+    hybrid = sent(lay_out("hybrid", 2, PAPER, 1000, 128), PAPER, 1000, 128)
     assert hybrid["gradients"] == 4 * 2_334_080  # the convolutions' parameters
     assert hybrid["fc6"] == 2 * 64 * 4 * 9_216  # both ways: 64 images' pool5 to the other
     assert hybrid["fc7"] == hybrid["fc8"] == 2 * 128 * 4 * 2_048
-    assert not sent(lay_out("auto", 1, PAPER, 128), PAPER, 1000, 128)
+    assert not sent(lay_out("auto", 1, PAPER, 1000, 128), PAPER, 1000, 128)
+
+
+def test_too_few_classes_are_refused() -> None:
+    with pytest.raises(Misplaced, match="1 classes are too few for 2 processes"):
+        lay_out("columns", 2, CIFAR, 1, batch=128)
+
+
+def test_the_reason_says_what_it_costs() -> None:
+    assert lay_out("auto", 2, PAPER, 1000, 128).why == (
+        "columns: 1 replica(s) of 2 process(es), because 2 processes divide into the 2 columns of table 'paper'; "
+        "each sends 31.6 MB a step"
+    )
+    assert lay_out("data", 2, PAPER, 1000, 128).why.endswith("as asked; each sends 243.9 MB a step")
