@@ -15,7 +15,20 @@ from torch import Tensor, nn
 
 from model.response_norm import ResponseNorm, map_norm, response_norm
 
-__all__ = ["CIFAR", "PAPER", "RELEASE", "TABLES", "AlexNet", "Conv", "Dense", "Exchange", "Table", "initialise", "keep"]
+__all__ = [
+    "CIFAR",
+    "PAPER",
+    "RELEASE",
+    "TABLES",
+    "AlexNet",
+    "Conv",
+    "Dense",
+    "Exchange",
+    "Table",
+    "initialise",
+    "keep",
+    "side",
+]
 
 Exchange = Callable[[Tensor, str], Tensor]
 
@@ -163,7 +176,7 @@ class AlexNet(nn.Module):
                 groups = self.columns if row.sees == "own" else 1
                 inputs = self._share(seen) if row.sees == "own" else seen
                 layer: nn.Module = nn.Conv2d(inputs, self._share(row.channels), row.kernel, row.stride, groups=groups)
-                seen, pixels = row.channels, _side(row, pixels)
+                seen, pixels = row.channels, side(row, pixels)
             else:
                 inputs, pixels = seen * pixels * pixels, 1
                 layer = nn.Linear(inputs, classes if row.units is None else row.units // self.slices)
@@ -226,7 +239,7 @@ def initialise(network: AlexNet, generator: torch.Generator) -> AlexNet:
     return network
 
 
-def _side(row: Conv, pixels: int) -> int:
+def side(row: Conv, pixels: int) -> int:
     """Side of a layer's maps after its convolution and its pooling."""
     pixels = (pixels + row.padding[0] + row.padding[1] - row.kernel) // row.stride + 1
     return (pixels - 3) // 2 + 1 if "pool" in row.then.split() else pixels

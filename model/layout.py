@@ -7,13 +7,11 @@
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
-from torch import Tensor
-
-from model.alexnet import AlexNet, Conv, Table
+from model.alexnet import Conv, Table, side
 
 __all__ = ["Layout", "Misplaced", "Parallel", "edges", "lay_out", "sent"]
 
@@ -54,7 +52,7 @@ def lay_out(parallel: Parallel, processes: int, table: Table, classes: int, batc
     layout = Layout(scheme, replicas, columns, why)
     _check_table(table, classes, layout)
     megabytes = sum(sent(layout, table, classes, batch).values()) / 1e6
-    why = f"{replicas} replica(s) of {columns} process(es), {why}; each sends {megabytes:.1f} MB a step"
+    why = f"{replicas} replica(s) of {columns} process(es), {why}; each sends {megabytes:.1f} MB a step in float32"
     return replace(layout, why=f"{scheme}: {why}")
 
 
@@ -86,19 +84,25 @@ def _check_table(table: Table, classes: int, layout: Layout) -> None:
 
 
 def edges(table: Table, classes: int) -> dict[str, int]:
-    """Floats per image that cross where columns meet, all columns together, by edge in the order of the forward pass.
+    """Floats per image that cross where columns meet, of all columns together, by edge in the forward pass's order."""
+    return {name: floats for name, floats, _ in _walk(table, classes) if floats}
 
-    Read off the network itself: it runs on one image of no content.
-    """
-    crossing: dict[str, int] = {}
 
-    def note(x: Tensor, edge: str) -> Tensor:
-        crossing[edge] = x.numel()
-        return x
-
-    with torch.device("meta"), torch.no_grad():
-        AlexNet(table, classes, exchange=note)(torch.empty(1, 3, table.crop, table.crop))
-    return crossing
+def _walk(table: Table, classes: int) -> Iterator[tuple[str, int, int]]:
+    """Each layer, the floats per image that cross to it (0: none), and its parameters; then "logits" and theirs."""
+    seen, pixels = 3, table.crop
+    for name, row in table.named.items():
+        floats = seen * pixels * pixels
+        if isinstance(row, Conv):
+            inputs = seen // table.columns if row.sees == "own" else seen
+            parameters = row.channels * (inputs * row.kernel**2 + 1)
+            yield name, floats if row.sees == "both" else 0, parameters
+            seen, pixels = row.channels, side(row, pixels)
+        else:
+            units = row.units or classes
+            yield name, floats, units * (floats + 1)
+            seen, pixels = units, 1
+    yield "logits", classes, 0
 
 
 def sent(layout: Layout, table: Table, classes: int, batch: int, element: int = 4) -> Counter[str]:
@@ -107,16 +111,12 @@ def sent(layout: Layout, table: Table, classes: int, batch: int, element: int = 
     Both passes of an edge; an all-gather or its transpose over n processes sends the own share n - 1 times, an
     all-reduce sends 2 (n - 1) / n of what it reduces.
     """
-    crossing, bytes_sent = edges(table, classes), Counter[str]()
-    others, images = layout.slices - 1, batch // (1 if layout.scheme == "hybrid" else layout.replicas)
-    for edge, floats in crossing.items():
-        if layout.scheme != "hybrid" or not edge.startswith("conv"):
-            bytes_sent[edge] = 2 * images * -(-floats // layout.slices) * others * element
-    with torch.device("meta"):
-        sizes = {name: parameter.numel() for name, parameter in AlexNet(table, classes).named_parameters()}
-    if layout.scheme == "hybrid":
-        averaged = sum(size for name, size in sizes.items() if isinstance(table.named[name.split(".")[0]], Conv))
-    else:
-        averaged = sum(sizes.values()) // layout.columns
+    hybrid, bytes_sent = layout.scheme == "hybrid", Counter[str]()
+    images = batch if hybrid else batch // layout.replicas
+    for edge, floats in edges(table, classes).items():
+        if not (hybrid and edge.startswith("conv")):
+            bytes_sent[edge] = 2 * images * -(-floats // layout.slices) * (layout.slices - 1) * element
+    averaged = sum(size for name, _, size in _walk(table, classes) if not hybrid or name.startswith("conv"))
+    averaged //= layout.columns
     bytes_sent["gradients"] = 2 * (layout.replicas - 1) * averaged * element // layout.replicas
     return +bytes_sent

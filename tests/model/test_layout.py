@@ -83,6 +83,6 @@ def test_too_few_classes_are_refused() -> None:
 def test_the_reason_says_what_it_costs() -> None:
     assert lay_out("auto", 2, PAPER, 1000, 128).why == (
         "columns: 1 replica(s) of 2 process(es), because 2 processes divide into the 2 columns of table 'paper'; "
-        "each sends 31.6 MB a step"
+        "each sends 31.6 MB a step in float32"
     )
-    assert lay_out("data", 2, PAPER, 1000, 128).why.endswith("as asked; each sends 243.9 MB a step")
+    assert lay_out("data", 2, PAPER, 1000, 128).why.endswith("as asked; each sends 243.9 MB a step in float32")
