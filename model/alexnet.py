@@ -126,8 +126,8 @@ CIFAR = Table(
     name="cifar",
     crop=28,
     rows=(
-        Conv(32, kernel=5, padding=(2, 2, 2, 2), sees="image", then="relu norm pool", std=None),
-        Conv(96, kernel=5, padding=(2, 2, 2, 2), then="relu norm pool", std=None),
+        Conv(32, kernel=3, padding=(1, 1, 1, 1), sees="image", then="relu norm pool", std=None),
+        Conv(96, kernel=3, padding=(1, 1, 1, 1), then="relu norm pool", std=None),
         Conv(128, kernel=3, padding=(1, 1, 1, 1), sees="both", std=None),
         Conv(128, kernel=3, padding=(1, 1, 1, 1), std=None),
         Conv(96, kernel=3, padding=(1, 1, 1, 1), then="relu pool", std=None),
@@ -175,7 +175,8 @@ class AlexNet(nn.Module):
             if isinstance(row, Conv):
                 groups = self.columns if row.sees == "own" else 1
                 inputs = self._share(seen) if row.sees == "own" else seen
-                layer: nn.Module = nn.Conv2d(inputs, self._share(row.channels), row.kernel, row.stride, groups=groups)
+                outputs, zeros = self._share(row.channels), row.padding[0] if even(row.padding) else 0
+                layer: nn.Module = nn.Conv2d(inputs, outputs, row.kernel, row.stride, zeros, groups=groups)
                 seen, pixels = row.channels, side(row, pixels)
             else:
                 inputs, pixels = seen * pixels * pixels, 1
@@ -208,7 +209,7 @@ class AlexNet(nn.Module):
 
     def _conv(self, row: Conv, layer: nn.Module, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W'): the convolution and what follows it."""
-        if any(row.padding):
+        if not even(row.padding):  # else the convolution does it, without a copy
             x = F.pad(x, row.padding)
         x = layer(x)
         for step in row.then.split():
@@ -237,6 +238,11 @@ def initialise(network: AlexNet, generator: torch.Generator) -> AlexNet:
             weight.normal_(0.0, std, generator=generator)
             bias.fill_(row.bias)
     return network
+
+
+def even(padding: tuple[int, int, int, int]) -> bool:
+    """The same on all sides."""
+    return len(set(padding)) == 1
 
 
 def side(row: Conv, pixels: int) -> int:

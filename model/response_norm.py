@@ -63,45 +63,53 @@ def response_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
     batch, channels, height, width = x.shape
     rows = x.permute(0, 2, 3, 1).reshape(-1, channels // groups)  # (B*H*W*groups, C/groups), no copy in channels_last
     index = torch.arange(channels // groups, device=x.device)
-    band = ((index[:, None] - index).abs() <= norm.size // 2).to(x.dtype)
-    out: Tensor = _Normalise.apply(rows, lambda squares: squares @ band, norm)
+    band = ((index[:, None] - index).abs() <= norm.size // 2).to(x.dtype) * norm.alpha
+    start = torch.full((1,), norm.k, dtype=x.dtype, device=x.device)
+
+    def window(values: Tensor, plus_k: bool) -> Tensor:
+        return torch.addmm(start, values, band) if plus_k else values @ band
+
+    out: Tensor = _Normalise.apply(rows, window, norm.beta)
     return out.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 def map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
     """`reference_map_norm`, fast: (B, C, H, W) -> the same shape, type and device."""
 
-    def window(squares: Tensor) -> Tensor:
-        return F.avg_pool2d(squares, norm.size, stride=1, padding=norm.size // 2, divisor_override=1)
+    def window(values: Tensor, plus_k: bool) -> Tensor:
+        sums = F.avg_pool2d(values, norm.size, stride=1, padding=norm.size // 2, divisor_override=1)
+        return sums.mul_(norm.alpha).add_(norm.k) if plus_k else sums.mul_(norm.alpha)
 
-    out: Tensor = _Normalise.apply(x, window, norm)
+    out: Tensor = _Normalise.apply(x, window, norm.beta)
     return out
 
 
+Window = Callable[[Tensor, bool], Tensor]  # values -> alpha times their sums over a symmetric window, plus k if asked
+
+
 class _Normalise(torch.autograd.Function):
-    """x * (k + alpha * window(x^2))^-beta, walked through in blocks of rows; `window` sums over a symmetric window."""
+    """x * (k + alpha * window(x^2))^-beta, walked through in blocks of rows."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, window: Callable[[Tensor], Tensor], norm: ResponseNorm) -> Tensor:
+    def forward(ctx: Any, x: Tensor, window: Window, beta: float) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.window, ctx.norm = window, norm
+        ctx.window, ctx.beta = window, beta
         out = torch.empty_like(x)
         for x_block, out_block in _blocks(x, out):
-            d = _denominator(x_block, window, norm)
-            torch.mul(x_block, _power(d, norm.beta), out=out_block)
+            torch.mul(x_block, _power(window(x_block * x_block, True), beta), out=out_block)
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
-        window, norm = ctx.window, ctx.norm
+        window, beta = ctx.window, ctx.beta
         out = torch.empty_like(x)
         for x_block, g_block, out_block in _blocks(x, gradients[0], out):
-            d = _denominator(x_block, window, norm)
-            scaled = _power(d, norm.beta).mul_(g_block)  # g d^-beta
-            shared = window((scaled * x_block).div_(d)).mul_(x_block)
-            torch.add(scaled, shared, alpha=-2 * norm.alpha * norm.beta, out=out_block)
+            d = window(x_block * x_block, True)
+            scaled = _power(d, beta).mul_(g_block)  # g d^-beta
+            shared = window((scaled * x_block).div_(d), False)
+            torch.addcmul(scaled, shared, x_block, value=-2 * beta, out=out_block)
         return out, None, None
 
 
@@ -112,10 +120,6 @@ def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     if first.device.type == "cpu" and rows:
         rows = max(1, BLOCK_BYTES * rows // (first.numel() * first.element_size()))
     return zip(*(torch.split(t, max(rows, 1)) for t in tensors), strict=True)
-
-
-def _denominator(x: Tensor, window: Callable[[Tensor], Tensor], norm: ResponseNorm) -> Tensor:
-    return window(x * x).mul_(norm.alpha).add_(norm.k)
 
 
 def _power(d: Tensor, beta: float) -> Tensor:

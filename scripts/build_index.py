@@ -7,6 +7,7 @@ from pathlib import Path
 
 from index.store import Bundle, Generation
 from model import checkpoint
+from model.allocator import keep_freed_memory
 from model.embed import Embedder, embed
 from model.sources import Source, open_source
 from scripts.command import run
@@ -39,6 +40,7 @@ def build(
 
 def job(config: Config) -> None:
     """Build unless the bundle holds it already, then say what is there and what was left out."""
+    keep_freed_memory()
     begun = time.monotonic()
     trained, bundle = checkpoint.load(config.checkpoint), Bundle(config.bundle)
     source = open_source(config.images, trained.recipe.stored)

@@ -5,6 +5,7 @@ SIGTERM saves and exits 0; Ctrl-C saves and exits 130; --resume goes on from the
 
 import signal
 
+from model.allocator import keep_freed_memory
 from model.run import TrainConfig, train
 from model.watches import Told, stopping
 from scripts.command import run
@@ -12,6 +13,7 @@ from scripts.command import run
 
 def job(config: TrainConfig) -> None:
     """Train; the result is said by the main process."""
+    keep_freed_memory()
     told = Told()
     with stopping() as stop:
         finished = train(config, told, stop=stop, tell=told.say)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.alexnet import TABLES, AlexNet, Conv, Dense, Table, initialise
+from model.allocator import keep_freed_memory
 from model.dropout import dropout_masks
 from model.optimiser import SGD
 from model.recipes import RECIPES
@@ -24,6 +25,7 @@ class Train:
     batch: tuple[int, ...] = (128,)  # images a step; several: how the cost grows
     classes: int = 1000
     rounds: int = 5  # timed steps of each form, after one that is not
+    allocator: bool = True  # keep freed memory, as scripts/train.py does; for all forms alike
 
 
 class Plain(nn.Module):
@@ -130,7 +132,8 @@ def forms(config: Train, batch: int) -> Mapping[str, Callable[[], None]]:
 
 def measure(config: Train) -> None:
     """Print a table of every form at every batch size."""
-    print(conditions())
+    kept = config.allocator and keep_freed_memory()
+    print(f"{conditions()}; freed memory is {'kept' if kept else 'given back to the system'}")
     rows = []
     for batch in config.batch:
         timings = in_turn(forms(config, batch), config.rounds)

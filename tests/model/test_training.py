@@ -45,7 +45,7 @@ class Seen:
         self.losses[done] = loss
 
     def epoch(self, epoch: Epoch, conv1: Tensor) -> None:
-        assert conv1.shape == (8, 3, 5, 5)
+        assert conv1.shape == (8, 3, 3, 3)
         self.epochs.append(epoch)
 
     def end(self, finished: bool) -> None:
@@ -251,12 +251,12 @@ def test_the_log_has_one_line_an_epoch_however_often_killed(tmp_path: Path, stra
     log = RunLog(tmp_path, {"seed": 0})
     log.begin(STEPS, 0, 16)
     for epoch in watch.epochs[:2]:
-        log.epoch(epoch, torch.rand(8, 3, 5, 5))
+        log.epoch(epoch, torch.rand(8, 3, 3, 3))
     log.path.write_text(log.path.read_text() + '{"kind": "epoch", "torn')
     again = RunLog(tmp_path, {"seed": 0})
     again.begin(STEPS, 8, 16)  # the state knew one epoch
     for epoch in watch.epochs[1:]:
-        again.epoch(epoch, torch.rand(8, 3, 5, 5))
+        again.epoch(epoch, torch.rand(8, 3, 3, 3))
     again.end(True)
     assert [line["epoch"] for line in epochs(log.path)] == [1, 2, 3]
     assert json.loads(log.path.read_text().splitlines()[0])["steps"] == STEPS
