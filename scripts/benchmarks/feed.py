@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from model.allocator import keep_freed_memory
 from model.augment import augment, colour_basis, draw
 from model.dataset import PackedSet, Split
 from model.feed import order, read, window_of
@@ -92,6 +93,7 @@ def forms(config: Feed, packed: PackedSet, count: int) -> dict[str, Callable[[],
 def measure(config: Feed) -> None:
     """Print a table of every form at every count."""
     packed = PackedSet.open(config.data)
+    keep_freed_memory()  # as scripts/train.py does
     print(conditions())
     print(f"{config.data}: {len(packed.split('train')):,} images of {packed.size} x {packed.size} pixels")
     rows = []

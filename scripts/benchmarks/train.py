@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.alexnet import TABLES, AlexNet, Conv, Dense, Table, initialise
+from model.alexnet import TABLES, AlexNet, Conv, Dense, Table, even, initialise
 from model.allocator import keep_freed_memory
 from model.dropout import dropout_masks
 from model.optimiser import SGD
@@ -43,7 +43,7 @@ class Plain(nn.Module):
         return x
 
     def _conv(self, row: Conv, layer: nn.Module, x: Tensor) -> Tensor:
-        x = layer(F.pad(x, row.padding))
+        x = layer(x if even(row.padding) else F.pad(x, row.padding))
         for step in row.then.split():
             if step == "relu":
                 x = F.relu(x)
