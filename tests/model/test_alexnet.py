@@ -11,7 +11,7 @@ from torch import Tensor
 from model.alexnet import CIFAR, PAPER, RELEASE, TABLES, AlexNet, Conv, Dense, Table, initialise
 from model.dropout import dropout_masks
 
-# alexnet-facts, section 5: computed from the paper's figure 2, not from this code.
+# Computed by hand from the figure 2 of the paper, not by this code.
 PARAMETERS = {
     "conv1": 34_944,
     "conv2": 307_456,
@@ -70,7 +70,7 @@ def test_parameters_and_multiply_adds_are_the_papers(table: Table) -> None:
 
 
 def test_the_last_window_of_conv1_hangs_over_the_right_and_bottom_edge() -> None:
-    """Section 1.3 of the facts: 55 windows of 11 at stride 4 start at 0, 4, ... 216, the last reading 3 zeros."""
+    """55 windows of 11 at stride 4 start at 0, 4, ... 216, the last reading 3 zeros."""
     network = fresh(PAPER, 2)
     pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     seen: list[Tensor] = []

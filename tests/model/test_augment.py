@@ -12,7 +12,7 @@ from model.augment import Draws, augment, colour_basis, draw, ten_views
 from model.preprocess import network_input
 from model.recipes import CIFAR, PAPER, RELEASE, TrainingRecipe
 
-# ILSVRC-2012's own: standard deviations 121.8, 37.1, 19.7 grey levels (alexnet-facts, from the release's data set).
+# ILSVRC-2012's own: standard deviations 121.8, 37.1, 19.7 grey levels (from the release's own data set).
 VALUES = np.array([121.780, 37.094, 19.721]) ** 2
 VECTORS = np.array([[-0.5635, -0.5762, -0.5920], [-0.7126, -0.0235, 0.7012], [0.4180, -0.8170, 0.3973]])
 PCA = (VALUES, VECTORS)

@@ -159,7 +159,7 @@ def pass_once(table: Table, classes: int, batch: int) -> tuple[int, Counter[tupl
 
 
 def test_the_papers_columns_send_what_the_paper_counts() -> None:
-    """alexnet-facts, section 2: floats an image that one column sends in each pass. fc8 is split like every other
+    """Counted in layers-145.cfg: floats an image that one column sends in each pass. fc8 is split like every other
     layer here, so its edge goes both ways (the 2012 code has fc8 on one GPU), and the columns' logits meet too."""
     floats = {"conv3": 13 * 13 * 128, "fc6": 6 * 6 * 128, "fc7": 2048, "fc8": 2048, "logits": 500}
     ranks = on_ranks(2, pass_once, PAPER, 1000, batch := 2)

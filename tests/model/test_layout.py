@@ -62,7 +62,7 @@ def test_edges_are_the_papers() -> None:
 
 
 def test_bytes_of_a_step_by_scheme() -> None:
-    """Per process, 128 images, float32. Section 2 of alexnet-facts: 30.0 MB each way over both GPUs, fc8's edge
+    """Per process, 128 images, float32. By layers-145.cfg: 30.0 MB each way over both GPUs, fc8's edge
     counted one way and no logits; ours adds that edge's other way and the logits."""
     columns = sent(lay_out("columns", 2, PAPER, 1000, 128), PAPER, 1000, 128)
     assert sum(columns.values()) == 2 * 128 * 4 * (21_632 + 4_608 + 2_048 + 2_048 + 500)
