@@ -60,14 +60,7 @@ def fine_tuning(recipe: TrainingRecipe, checkpoint: Checkpoint) -> TrainingRecip
 
     A tenth is what the 2012 code's fine-tuned network (146) began with: 0.001 where training begins with 0.01.
     """
-    return replace(
-        recipe,
-        stored=checkpoint.recipe.stored,
-        crop=checkpoint.recipe.crop,
-        rate=recipe.rate / 10,
-        levels=tuple(level / 10 for level in recipe.levels),
-        bias_levels=tuple(level / 10 for level in recipe.bias_levels),
-    )
+    return replace(recipe.scaled(0.1), stored=checkpoint.recipe.stored, crop=checkpoint.recipe.crop)
 
 
 def _last_layer(table: Table, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

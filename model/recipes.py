@@ -4,7 +4,7 @@ The network itself is a table in alexnet.py; this is the other half of a preset.
 unless a comment says so.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 __all__ = ["RECIPES", "Colour", "ScheduleName", "TrainingRecipe"]
@@ -39,6 +39,15 @@ class TrainingRecipe:
     def coloured(self, epoch: int) -> bool:
         """Whether epoch `epoch`, counted from 0, has colour noise."""
         return self.colour != "none" and epoch < round(self.epochs * (1 - self.colour_off))
+
+    def scaled(self, factor: float) -> "TrainingRecipe":
+        """Every learning rate times `factor`."""
+        return replace(
+            self,
+            rate=self.rate * factor,
+            levels=tuple(level * factor for level in self.levels),
+            bias_levels=tuple(level * factor for level in self.bias_levels),
+        )
 
 
 # Section 4.1 counts 32 x 32 x 2 crops, and its noise is 0.1 x eigenvalue, which needs pixels in [0, 1] to be noise at

@@ -43,6 +43,7 @@ class TrainConfig:
     seed: int = 0  # of weights, data order, crops, colours and dropout
     epochs: int | None = None  # passes over the training images; the preset's own when not given
     batch: int | None = None  # images a step, over all replicas; the preset's own when not given
+    rate: float | None = None  # learning rate before any drop; the preset's (0.01) is for a thousand classes
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N; several processes take a GPU each
     parallel: Parallel = "auto"  # how torchrun's processes share the work: columns (the paper), data, hybrid
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 autocast where the device computes in it
@@ -142,10 +143,14 @@ def _begun(config: TrainConfig, classes: tuple[str, ...], origin: Checkpoint | N
 
 
 def _recipe(config: TrainConfig, origin: Checkpoint | None) -> TrainingRecipe:
-    """The preset's, fitted to the checkpoint it starts from, with the two numbers that a command line may change."""
+    """The preset's, fitted to the checkpoint it starts from, with the three numbers that a command line may change."""
     recipe = RECIPES[config.preset] if origin is None else fine_tuning(RECIPES[config.preset], origin)
     recipe = replace(recipe, epochs=recipe.epochs if config.epochs is None else config.epochs)
     recipe = replace(recipe, batch=recipe.batch if config.batch is None else config.batch)
+    if config.rate is not None:
+        if not 0 < config.rate < float("inf"):
+            raise BadRun(f"--rate {config.rate}: a positive number is accepted")
+        recipe = recipe.scaled(config.rate / recipe.rate)
     for name, value in (("epochs", recipe.epochs), ("batch", recipe.batch), ("keep", config.keep)):
         if value < 1:
             raise BadRun(f"--{name} {value}: at least 1 is accepted")

@@ -92,6 +92,7 @@ def test_labels_that_are_no_class_are_named(labels: NDArray[np.int64], told: str
         (lambda c: replace(c, seed=-1), BadRun, "neither may be negative"),
         (lambda c: replace(c, device="cuda:99"), NoSuchDevice, "there is no 'cuda:99' here"),
         (lambda c: replace(c, device="gpu"), NoSuchDevice, "'gpu' is not a device"),
+        (lambda c: replace(c, rate=0.0), BadRun, "--rate 0.0: a positive number is accepted"),
     ],
 )
 def test_an_argument_that_cannot_be_met(
@@ -140,3 +141,10 @@ def test_bfloat16_only_where_the_device_computes_in_it(monkeypatch: pytest.Monke
         assert run._bf16("auto", cpu) is capable
         assert run._bf16("bf16", cpu)
         assert not run._bf16("fp32", cpu)
+
+
+def test_another_rate_scales_every_level() -> None:
+    recipe = run._recipe(TrainConfig(preset="release", rate=0.001), None)
+    assert recipe.rate == pytest.approx(0.001)
+    assert recipe.levels == pytest.approx((0.001, 0.000159, 0.000025, 0.000004))
+    assert recipe.bias_levels == pytest.approx((0.002, 0.0002))
