@@ -66,15 +66,16 @@ def drop_pages(folder: Path) -> None:
 
 
 def forms(config: Feed, packed: PackedSet, count: int) -> dict[str, Callable[[], object]]:
-    """What is compared; each reads about `count` images."""
-    split, recipe = packed.split("train"), RECIPES[config.preset]
+    """What is compared; each opens the set anew (a page that is still mapped cannot be dropped) and reads `count`."""
+    recipe = RECIPES[config.preset]
     basis, mean = colour_basis(recipe, packed.pca), torch.from_numpy(packed.mean_image)
 
     def host() -> None:
-        for _ in batches(split, packed.size, config.batch, count):
+        for _ in batches(PackedSet.open(config.data).split("train"), packed.size, config.batch, count):
             pass
 
     def whole() -> None:
+        split = PackedSet.open(config.data).split("train")
         for step, images in enumerate(batches(split, packed.size, config.batch, count)):
             augment(images, draw(0, step, config.batch, recipe, colour=True), mean, basis, recipe)
 
