@@ -59,7 +59,10 @@ def _make(config: Demo, images: Path | None, name: str, bundle: Path) -> None:
 
 
 def _filled(folder: Path | None) -> Path | None:
-    return folder if folder and folder.is_dir() and any(folder.iterdir()) else None
+    """The folder, where it was given and holds anything. Raises Refused for one that is not there."""
+    if folder and not folder.is_dir():
+        raise Refused(f"{folder}: not a folder")
+    return folder if folder and any(folder.iterdir()) else None
 
 
 def _step(name: str, product: Path | None, script: str, *arguments: object) -> None:
