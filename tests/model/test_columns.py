@@ -13,28 +13,17 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.alexnet import CIFAR, PAPER, AlexNet, Conv, Dense, Table, initialise
+from model.alexnet import CIFAR, PAPER, AlexNet, Table, initialise
 from model.columns import Columns
 from model.layout import Parallel, lay_out, sent
 from model.optimiser import SGD
 from model.processes import join
 from model.recipes import TrainingRecipe
 from model.schedule import Rates
+from tests.model.test_alexnet import SMALL
 from tests.ranks import on_ranks
 
 CPU = torch.device("cpu")
-SMALL = Table(
-    name="small",
-    crop=16,
-    rows=(
-        Conv(8, kernel=3, padding=(1, 1, 1, 1), sees="image", then="relu norm pool", std=None),
-        Conv(8, kernel=3, padding=(1, 1, 1, 1), std=None),
-        Conv(8, kernel=3, padding=(1, 1, 1, 1), sees="both", then="relu pool", std=None),
-        Dense(16, dropout=0.5, std=None),
-        Dense(12, dropout=0.5, std=None),
-        Dense(None, std=None),
-    ),
-)
 CLASSES = 7  # 4 in the first column, 3 in the second
 BATCH = 8
 # All of torch's collectives on tensors: those whose second argument is what is sent, and those whose first is.
