@@ -25,6 +25,7 @@ __all__ = [
     "Dense",
     "Exchange",
     "Table",
+    "even",
     "initialise",
     "keep",
     "side",
