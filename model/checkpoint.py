@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from model.alexnet import AlexNet, Conv, Dense, Table
+from model.network.alexnet import AlexNet, Conv, Dense, Table
+from model.network.response_norm import ResponseNorm
 from model.preprocess import Recipe
-from model.response_norm import ResponseNorm
 
 __all__ = ["BadCheckpoint", "Checkpoint", "load", "save"]
 

@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.augment import ten_views
 from model.checkpoint import BadCheckpoint, Checkpoint
-from model.preprocess import MAX_PIXELS, network_input, stored_image, thumbnail
-from model.sources import Source
+from model.data.sources import Source
+from model.preprocess import MAX_PIXELS, network_input, stored_image, ten_views, thumbnail
 
 __all__ = ["Block", "Embedder", "NoSuchDevice", "choose_device", "embed"]
 

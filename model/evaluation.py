@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.checkpoint import BadCheckpoint
-from model.dataset import BadDataset, PackedSet
-from model.embed import Embedder
-from model.feed import Labelled, in_order
+from model.checkpoint import BadCheckpoint, Checkpoint
+from model.data.loader import Labelled, in_order
+from model.data.packed import BadDataset, PackedSet
 
 __all__ = ["Figure", "Scores", "Tally", "as_json", "check_fit", "credit", "evaluate", "table"]
 
@@ -136,16 +135,16 @@ def evaluate(
     return results
 
 
-def check_fit(embedders: Mapping[str, Embedder], packed: PackedSet) -> None:
+def check_fit(checkpoints: Mapping[str, Checkpoint], packed: PackedSet) -> None:
     """Refuse, with BadCheckpoint, a network that reads other pictures or names other classes than the data set has."""
-    for name, embedder in embedders.items():
-        if embedder.recipe.stored != packed.size:
+    for name, checkpoint in checkpoints.items():
+        if checkpoint.recipe.stored != packed.size:
             raise BadCheckpoint(
-                f"{name} reads images of {embedder.recipe.stored} pixels, {packed.path} has {packed.size}"
+                f"{name} reads images of {checkpoint.recipe.stored} pixels, {packed.path} has {packed.size}"
             )
-        if embedder.classes != packed.classes:
+        if checkpoint.classes != packed.classes:
             raise BadCheckpoint(
-                f"{name} tells {len(embedder.classes)} classes apart ({embedder.classes[0]}, ...), not the "
+                f"{name} tells {len(checkpoint.classes)} classes apart ({checkpoint.classes[0]}, ...), not the "
                 f"{len(packed.classes)} of {packed.path} ({packed.classes[0]}, ...)"
             )
 

@@ -6,6 +6,7 @@ S is the stored side (256; 32 for CIFAR-10), C the crop that the network sees (2
 import io
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,7 @@ __all__ = [
     "central",
     "network_input",
     "stored_image",
+    "ten_views",
     "thumbnail",
     "thumbnail_type",
 ]
@@ -168,6 +170,22 @@ def network_input(images: Tensor, mean_image: Tensor, crop: int) -> Tensor:
     window = central(size, crop)
     pixels = images[:, window, window].to(torch.float32) - mean_image[window, window]
     return pixels.permute(0, 3, 1, 2)
+
+
+def ten_views(images: Tensor, mean_image: Tensor, crop: int) -> Iterator[Tensor]:
+    """Section 4.1's test views of uint8 (B, S, S, 3): four corners and the centre, then their mirror images.
+
+    Ten times float32 (B, 3, C, C), one at a time so that memory stays at one batch; the prediction is the mean of the
+    ten softmax outputs.
+    """
+    size = mean_image.shape[0]
+    margin, centre = size - crop, central(size, crop).start
+    offsets = [(0, 0), (0, margin), (centre, centre), (margin, 0), (margin, margin)]
+    mean = mean_image[central(size, crop), central(size, crop)]
+    for mirror in (False, True):
+        for top, left in offsets:
+            view = images[:, top : top + crop, left : left + crop]
+            yield ((view.flip(2) if mirror else view) - mean).permute(0, 3, 1, 2)
 
 
 def thumbnail(image: NDArray[np.uint8]) -> bytes:

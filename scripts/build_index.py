@@ -8,8 +8,8 @@ from pathlib import Path
 from index.store import Bundle, Generation
 from model import checkpoint
 from model.allocator import keep_freed_memory
+from model.data.sources import Source, open_source
 from model.embed import Embedder, embed
-from model.sources import Source, open_source
 from scripts.command import run
 from scripts.progress import counting
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model import checkpoint
-from model.dataset import PackedSet
+from model.data.packed import PackedSet
+from model.data.splits import named_split
 from model.embed import Embedder
 from model.evaluation import as_json, check_fit, evaluate, table
-from model.validation import named_split
 from scripts.command import Refused, run
 from scripts.progress import counting
 
@@ -33,8 +33,9 @@ def job(config: Evaluate) -> None:
         raise Refused("--checkpoint names no file")
     packed = PackedSet.open(config.data)
     split = named_split(packed, config.split)
-    networks = {str(path): Embedder(checkpoint.load(path), config.device) for path in config.checkpoint}
-    check_fit(networks, packed)
+    checkpoints = {str(path): checkpoint.load(path) for path in config.checkpoint}
+    check_fit(checkpoints, packed)
+    networks = {name: Embedder(one, config.device) for name, one in checkpoints.items()}
     report, total = counting("images"), int((split.labels >= 0).sum()) * len(config.views)
     done = 0
 

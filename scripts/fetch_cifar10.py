@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.cifar10 import cache_folder, fetch
+from model.data.cifar10 import cache_folder, fetch
 from scripts.command import run
 from scripts.progress import counting
 

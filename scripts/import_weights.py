@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.checkpoint import save
-from model.importing import Kind, imported
+from model.published.importing import Kind, imported
 from scripts.command import Refused, run
 
 

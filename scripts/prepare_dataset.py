@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model.dataset import BadDataset
-from model.ilsvrc import ilsvrc_sources
-from model.packing import pack
-from model.sources import PictureSource
-from model.splits import folder_splits, shuffled
+from model.data.ilsvrc import ilsvrc_sources
+from model.data.packed import BadDataset
+from model.data.packing import pack
+from model.data.sources import PictureSource
+from model.data.splits import folder_splits, shuffled
 from scripts.command import run
 from scripts.progress import counting
 

@@ -6,8 +6,8 @@ SIGTERM saves and exits 0; Ctrl-C saves and exits 130; --resume goes on from the
 import signal
 
 from model.allocator import keep_freed_memory
-from model.run import TrainConfig, train
-from model.watches import Told, stopping
+from model.train.callbacks import Told, stopping
+from model.train.run import TrainConfig, train
 from scripts.command import run
 
 

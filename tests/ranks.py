@@ -21,7 +21,7 @@ import torch.distributed as dist
 __all__ = ["RankFailed", "on_ranks"]
 
 TIME_OUT = 120.0  # seconds for all ranks together
-PRELOADED = ["torch.distributed", "model.run", "torch.utils.tensorboard", "matplotlib.figure", "pytest"]
+PRELOADED = ["torch.distributed", "model.train.run", "torch.utils.tensorboard", "matplotlib.figure", "pytest"]
 
 
 class RankFailed(AssertionError):

@@ -12,10 +12,10 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from model.allocator import keep_freed_memory
-from model.augment import augment, colour_basis, draw
-from model.dataset import PackedSet, Split
-from model.feed import order, read, window_of
-from model.recipes import RECIPES
+from model.data.loader import order, read, window_of
+from model.data.packed import PackedSet, Split
+from model.train.augment import augment, colour_basis, draw
+from model.train.recipes import RECIPES
 from scripts.benchmarks.timing import conditions, in_turn, table
 
 

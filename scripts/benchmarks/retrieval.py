@@ -14,7 +14,7 @@ from index import exact
 from index.search import FlatIndex
 from index.store import Bundle, Generation
 from model import checkpoint
-from model.dataset import PackedSet
+from model.data.packed import PackedSet
 from model.embed import Embedder
 from model.evaluation import Figure, Scores, Tally
 from scripts.benchmarks.timing import conditions, in_turn, table

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.alexnet import TABLES, AlexNet, Conv, Dense, Table, even, initialise
 from model.allocator import keep_freed_memory
-from model.dropout import dropout_masks
-from model.optimiser import SGD
-from model.recipes import RECIPES
-from model.response_norm import ResponseNorm
-from model.schedule import Rates
+from model.network.alexnet import TABLES, AlexNet, Conv, Dense, Table, even, initialise
+from model.network.dropout import dropout_masks
+from model.network.response_norm import ResponseNorm
+from model.train.optimiser import SGD
+from model.train.recipes import RECIPES
+from model.train.schedule import Rates
 from scripts.benchmarks.timing import conditions, in_turn, table
 
 

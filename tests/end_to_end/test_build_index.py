@@ -14,8 +14,8 @@ from index.exact import nearest
 from index.search import FlatIndex
 from index.store import Bundle
 from model import checkpoint
+from model.data.sources import folder_source
 from model.embed import Embedder
-from model.sources import folder_source
 from tests.index.blocks import contents
 from tests.model.test_checkpoint import made
 

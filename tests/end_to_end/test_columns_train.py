@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from model.run import TrainConfig, train
-from model.watches import Told
+from model.train.callbacks import Told
+from model.train.run import TrainConfig, train
 from tests.end_to_end.test_train import ROOT, bits, data, environment, steps_done
 from tests.ranks import RankFailed, on_ranks
 

@@ -14,7 +14,7 @@ from model.checkpoint import load
 from model.embed import Embedder
 from scripts.command import Refused
 from scripts.import_weights import Config, job
-from tests.model.published_files import caffe_layers, caffe_logits, new_blob, old_caffemodel
+from tests.model.published.published_files import caffe_layers, caffe_logits, new_blob, old_caffemodel
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "import_weights.py"
 

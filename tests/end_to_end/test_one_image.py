@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from index.store import Bundle
-from model.feed import in_order, read
-from model.learner import Learner, Lesson
-from model.packing import pack
-from model.placement import OneProcess
+from model.data.loader import in_order, read
+from model.data.packing import pack
+from model.data.sources import folder_source
+from model.distributed.placement import OneProcess
 from model.preprocess import network_input
-from model.recipes import CIFAR
-from model.sources import folder_source
+from model.train.recipes import CIFAR
+from model.train.step import Learner, Lesson
 from service.app import create_app
 from service.settings import Settings
 from tests.pictures import encoded, photograph

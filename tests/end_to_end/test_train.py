@@ -14,15 +14,15 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from model.packing import pack
-from model.sources import folder_source
+from model.data.packing import pack
+from model.data.sources import folder_source
 
 ROOT = Path(__file__).parents[2]
 
 KILLED = """
 import os, signal, sys
-from model.run import TrainConfig, train
-from model.watches import Told
+from model.train.run import TrainConfig, train
+from model.train.callbacks import Told
 from scripts.command import parse
 
 class Doomed(Told):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model.alexnet import CIFAR, PAPER, RELEASE, TABLES, Table
 from model.checkpoint import BadCheckpoint, Checkpoint, load, save
+from model.network.alexnet import CIFAR, PAPER, RELEASE, TABLES, Table
 from model.preprocess import Recipe
-from tests.model.test_alexnet import SMALL, fresh
+from tests.model.network.test_alexnet import SMALL, fresh
 
 CLASSES = ("cat", "dog", "frog")
 

@@ -7,11 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.augment import ten_views
 from model.checkpoint import BadCheckpoint
+from model.data.sources import Item
 from model.embed import Embedder, NoSuchDevice, choose_device, embed
-from model.preprocess import Recipe, network_input
-from model.sources import Item
+from model.preprocess import Recipe, network_input, ten_views
 from tests.model.test_checkpoint import CLASSES, made
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from model.dataset import BadDataset
+from model.data.loader import Rows
+from model.data.packed import BadDataset
 from model.evaluation import Tally, as_json, credit, evaluate, table, wilson
-from model.feed import Rows
 
 
 class Pictures:

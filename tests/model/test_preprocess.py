@@ -20,6 +20,7 @@ from model.preprocess import (
     TooManyPixels,
     network_input,
     stored_image,
+    ten_views,
     thumbnail,
     thumbnail_type,
 )
@@ -222,3 +223,18 @@ def test_a_recipe_travels_as_json_and_refuses_what_this_code_cannot_do() -> None
         Recipe(stored=32, crop=28, resample="nearest")
     with pytest.raises(ValueError, match="version"):
         Recipe(stored=32, crop=28, version=2)
+
+
+def test_ten_views_are_corners_centre_and_their_mirrors() -> None:
+    random = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (3, 20, 20, 3), generator=random).to(torch.uint8)
+    mean = torch.rand(20, 20, 3, generator=random) * 255
+    views = list(ten_views(images, mean, 16))
+    assert len(views) == 10
+    torch.testing.assert_close(views[2], network_input(images, mean, 16))
+    central = mean[2:18, 2:18].permute(2, 0, 1)
+    for view, mirrored in zip(views[:5], views[5:], strict=True):
+        torch.testing.assert_close(mirrored + central, (view + central).flip(3))
+    for view, (top, left) in zip(views, [(0, 0), (0, 4), (2, 2), (4, 0), (4, 4)], strict=False):
+        expected = images[:, top : top + 16, left : left + 16].permute(0, 3, 1, 2) - central
+        torch.testing.assert_close(view, expected)

@@ -2,7 +2,7 @@
 
 import torch
 
-from model.alexnet import PAPER, AlexNet, initialise
+from model.network.alexnet import PAPER, AlexNet, initialise
 from scripts.benchmarks.timing import in_turn, table
 from scripts.benchmarks.train import Plain, without_norm
 

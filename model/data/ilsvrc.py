@@ -1,0 +1,135 @@
+"""The ILSVRC-2012 archives as they come: pictures are read where they lie, nothing is unpacked.
+
+    train tar       n01440764.tar ... one tar a class, by WordNet id, each of JPEG files
+    validation tar  ILSVRC2012_val_00000001.JPEG ...
+    devkit tar.gz   */data/meta.mat: WordNet ids, ILSVRC ids, words
+                    */data/ILSVRC2012_validation_ground_truth.txt: an ILSVRC id a line, in the order of the pictures
+
+A class id here is a place in the sorted WordNet ids, as in torchvision and Caffe; the kit counts in its own order.
+"""
+
+import contextlib
+import re
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from model.data.matfile import read_mat
+from model.data.packed import BadDataset
+from model.data.sources import Picture, PictureSource
+
+__all__ = ["Devkit", "ilsvrc_sources", "read_devkit"]
+
+NUMBER = re.compile(r"_(\d+)\.JPEG$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Devkit:
+    """What the development kit says about the classes and the validation pictures."""
+
+    wnids: tuple[str, ...]  # WordNet ids, sorted: a class id is a place in here
+    names: tuple[str, ...]  # the first word for each; with its WordNet id where two classes share it
+    truth: tuple[int, ...]  # class id of validation picture 1, 2, ...
+
+
+def ilsvrc_sources(train: Path, validation: Path, devkit: Path, size: int) -> dict[str, PictureSource]:
+    """Splits "train" and "val" of the archives, at S = `size`. Raises BadDataset for archives that are not those."""
+    kit = read_devkit(devkit)
+    return {
+        "train": PictureSource(_train_pictures(train, kit), kit.names, size),
+        "val": PictureSource(_validation_pictures(validation, kit), kit.names, size),
+    }
+
+
+def read_devkit(path: Path) -> Devkit:
+    """Read the kit's archive. Raises BadDataset when a file is missing or does not say what it should."""
+    files = _kit_files(path)
+    synsets = read_mat(files["meta.mat"]).get("synsets")
+    try:
+        # The classes are the leaves; the kit also lists what lies above them in WordNet.
+        leaves = [synset for synset in synsets or [] if not synset["num_children"].any()]
+        by_ilsvrc = {int(synset["ILSVRC2012_ID"].item()): str(synset["WNID"]) for synset in leaves}
+        words = {str(synset["WNID"]): str(synset["words"]).split(",")[0].strip() for synset in leaves}
+        wnids = tuple(sorted(words))
+        place = {wnid: label for label, wnid in enumerate(wnids)}
+        truth = [place[by_ilsvrc[int(line)]] for line in files["ILSVRC2012_validation_ground_truth.txt"].split()]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadDataset(f"{path}: its synsets and its ground truth do not fit together ({error!r})") from error
+    often = Counter(words.values())
+    names = tuple(words[wnid] if often[words[wnid]] == 1 else f"{words[wnid]} ({wnid})" for wnid in wnids)
+    return Devkit(wnids, names, tuple(truth))
+
+
+def _kit_files(path: Path) -> dict[str, bytes]:
+    wanted = ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")
+    found = {}
+    with _told(path), tarfile.open(path) as tar:
+        for member in tar:
+            place = Path(member.name)
+            if place.name in wanted and place.parent.name == "data" and (body := tar.extractfile(member)):
+                found[place.name] = body.read()
+    if missing := [name for name in wanted if name not in found]:
+        raise BadDataset(f"{path}: no data/{missing[0]} in it; the kit for tasks 1 and 2 is wanted")
+    return found
+
+
+def _train_pictures(path: Path, kit: Devkit) -> list[Picture]:
+    labels = {wnid: label for label, wnid in enumerate(kit.wnids)}
+    pictures = []
+    with _told(path), path.open("rb") as file:
+        for inner in _members(file, 0):
+            wnid = Path(inner.name).stem
+            if wnid not in labels:
+                raise BadDataset(f"{path}: {inner.name} is not the archive of a class of the kit")
+            _check_whole(path, inner)
+            for member in _members(file, inner.offset_data):
+                pictures.append(_picture(path, member, f"{wnid}/{Path(member.name).name}", labels[wnid]))
+    if missing := set(kit.wnids) - {picture.name.split("/")[0] for picture in pictures}:
+        raise BadDataset(f"{path}: no pictures of {len(missing)} of the kit's classes, {min(missing)} for one")
+    return pictures
+
+
+def _validation_pictures(path: Path, kit: Devkit) -> list[Picture]:
+    pictures = []
+    with _told(path), path.open("rb") as file:
+        for member in _members(file, 0):
+            name = Path(member.name).name
+            number = int(found[1]) if (found := NUMBER.search(name)) else 0
+            if not 1 <= number <= len(kit.truth):
+                raise BadDataset(f"{path}: the kit has no ground truth for {name}")
+            pictures.append(_picture(path, member, name, kit.truth[number - 1]))
+    if len(pictures) != len(kit.truth):
+        raise BadDataset(f"{path}: {len(pictures)} pictures where the kit has the truth of {len(kit.truth)}")
+    return sorted(pictures, key=lambda picture: picture.name)
+
+
+def _members(file: BinaryIO, start: int) -> Iterator[tarfile.TarInfo]:
+    """The files of the uncompressed tar that begins at byte `start`; their offsets count from the file's beginning."""
+    file.seek(start)
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        yield from (member for member in tar if member.isfile())
+
+
+def _picture(path: Path, member: tarfile.TarInfo, name: str, label: int) -> Picture:
+    _check_whole(path, member)
+    return Picture(name, label, str(path), member.offset_data, member.size)
+
+
+def _check_whole(path: Path, member: tarfile.TarInfo) -> None:
+    if member.offset_data + member.size > path.stat().st_size:
+        raise BadDataset(f"{path}: ends within {member.name}; the download is not complete")
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What goes wrong with an archive, in words that name it."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise BadDataset(f"{path}: not a whole archive ({error})") from error
+    except OSError as error:
+        raise BadDataset(f"{path}: {error.strerror or error}") from error

@@ -1,0 +1,212 @@
+"""Write packed sets: decoded by all cores, resumable after any interruption, corrupt pictures listed and left out."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.data.packed import FORMAT, BadDataset, PackedSet
+from model.data.packed_writer import FILES, Block, Columns, Encoding, Progress, replace
+from model.data.sources import Source
+from model.preprocess import stored_image
+
+__all__ = ["Encoding", "Report", "pack", "principal_colours"]
+
+Report = Callable[[str, int, int], None]  # split, pictures done, pictures in all
+
+BLOCK = 256  # pictures read ahead and held in memory, 50 MB at S = 256
+DURABLE = 16  # blocks between two points that a killed run goes on from
+QUALITY = 95  # of stored JPEG, as in the 2012 code's successor
+
+
+def pack(
+    out: Path, sources: Mapping[str, Source], *, encoding: Encoding = "raw", report: Report | None = None
+) -> PackedSet:
+    """Pack one source a split ("train" among them) into `out`, or go on where a killed run stopped.
+
+    A set that is already complete is returned as it is. Raises BadDataset when `out` holds anything else or another
+    process is at it, when the sources do not belong together, when no training picture can be read, and when the disk
+    is full (run it again once there is room: nothing done is lost).
+    """
+    _check_agreement(sources)
+    inputs = {split: _inputs(source, encoding) for split, source in sources.items()}
+    with _told_when_full(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with _alone(out):
+            if not _is_complete(out, inputs):
+                _check_place(out, sources, encoding)
+                splits = {s: _pack_split(out / s, source, encoding, inputs[s], report) for s, source in sources.items()}
+                _conclude(out, sources["train"], encoding, splits)
+            for split in sources:
+                (out / split / "progress.npz").unlink(missing_ok=True)
+    return PackedSet.open(out)
+
+
+def principal_colours(
+    moment: NDArray[np.int64], pixel_sum: NDArray[np.int64], images: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues (3,), descending, and eigenvectors (3, 3), one a row, of the covariance of all RGB pixels.
+
+    `moment` (3, 3) is the sum of x x^T over all pixels of all images, `pixel_sum` (S, S, 3) the sum of the images.
+    Each vector's largest component is positive, so that the same pixels give the same signs everywhere.
+    """
+    count = images * pixel_sum.shape[0] * pixel_sum.shape[1]
+    mean = pixel_sum.sum(axis=(0, 1)) / count
+    values, columns = np.linalg.eigh(moment / count - np.outer(mean, mean))
+    vectors = columns.T[::-1]
+    largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1, keepdims=True), axis=1)
+    return np.maximum(values[::-1], 0.0), vectors * np.sign(largest)
+
+
+def _pack_split(folder: Path, source: Source, encoding: Encoding, inputs: str, report: Report | None) -> Progress:
+    folder.mkdir(exist_ok=True)
+    progress = Progress.load(folder, inputs, source.size)
+    with Columns(folder, source.size, encoding, progress) as columns:
+        for number, block in enumerate(_blocks(source, encoding, progress.position), start=1):
+            columns.append(block)
+            if number % DURABLE == 0:
+                columns.keep()
+            if report:
+                report(folder.name, block.stop, len(source))
+        columns.write_headers()
+        columns.keep()
+    return progress
+
+
+def _blocks(source: Source, encoding: Encoding, start: int) -> Iterator[Block]:
+    """Blocks from `start` on, the next one decoded while the last is written."""
+    stretches = [(at, min(at + BLOCK, len(source))) for at in range(start, len(source), BLOCK)]
+    with ThreadPoolExecutor(1) as ahead:
+        coming: Future[Block] | None = None
+        for stretch in [*stretches, None]:
+            ready, coming = coming, ahead.submit(_block, source, *stretch, encoding) if stretch else None
+            if ready is not None:
+                yield ready.result()
+
+
+def _block(source: Source, start: int, stop: int, encoding: Encoding) -> Block:
+    images, files, labels, names, skipped = [], [], [], [], []
+    for item in source.read(start, stop):
+        if item.image is None or item.label < 0:
+            skipped.append((item.name, item.skipped or "it lies outside the class folders"))
+        else:
+            images.append(np.ascontiguousarray(item.image))
+            labels.append(item.label)
+            names.append(item.name)
+    if encoding == "jpeg":
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            files = list(pool.map(_jpeg, images))
+            images = list(pool.map(lambda file: stored_image(file, source.size), files))
+    return Block(stop, images, files, labels, names, skipped)
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "JPEG", quality=QUALITY)
+    return out.getvalue()
+
+
+def _conclude(out: Path, source: Source, encoding: Encoding, splits: Mapping[str, Progress]) -> None:
+    """Mean image, colours, and last the file that says that all is there."""
+    train = splits["train"]
+    if not train.rows:
+        raise BadDataset(f"{out}: none of the {train.position} training pictures could be read; see skipped.jsonl")
+    mean = (train.pixel_sum / train.rows).astype(np.float32)
+    np.save(out / "mean.npy", mean)
+    values, vectors = principal_colours(train.moment, train.pixel_sum, train.rows)
+    meta: dict[str, Any] = {
+        "format": FORMAT,
+        "name": out.name,
+        "classes": source.classes,
+        "size": source.size,
+        "encoding": encoding,
+        "splits": {split: _about(out / split, progress) for split, progress in splits.items()},
+        "mean": hashlib.sha256(mean.tobytes()).hexdigest(),
+        "pca": {"eigenvalues": values.tolist(), "eigenvectors": vectors.tolist()},
+        "inputs": {split: progress.inputs for split, progress in splits.items()},
+    }
+    replace(out / "meta.json", json.dumps(meta, indent=1).encode())
+
+
+def _about(folder: Path, progress: Progress) -> dict[str, Any]:
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("labels.npy", "names.txt")}
+    return {"rows": progress.rows, "skipped": progress.position - progress.rows, "images": progress.digest, **digests}
+
+
+def _inputs(source: Source, encoding: Encoding) -> str:
+    return hashlib.sha256(f"{FORMAT} {encoding} {QUALITY} {BLOCK} {source.fingerprint}".encode()).hexdigest()
+
+
+def _is_complete(out: Path, inputs: Mapping[str, str]) -> bool:
+    if not (out / "meta.json").exists():
+        return False
+    PackedSet.open(out)
+    if json.loads((out / "meta.json").read_text()).get("inputs") != inputs:
+        raise BadDataset(f"{out}: already holds a set made of something else; remove it or choose another place")
+    return True
+
+
+def _check_agreement(sources: Mapping[str, Source]) -> None:
+    if "train" not in sources:
+        raise BadDataset("a packed set needs a split named train")
+    train = sources["train"]
+    for split, source in sources.items():
+        if (source.classes, source.size) != (train.classes, train.size):
+            raise BadDataset(f"split {split!r} has other classes or another size than the training pictures")
+
+
+def _check_place(out: Path, sources: Mapping[str, Source], encoding: Encoding) -> None:
+    """Nothing of the user's is overwritten; what will not fit is not begun (a raw set's size is known beforehand)."""
+    ours = {out / name for name in (*sources, ".lock", "mean.npy", "meta.json.part")}
+    ours |= {out / split / name for split in sources for name in FILES}
+    if strange := sorted(file for place in (out, *map(out.joinpath, sources)) for file in _inside(place) - ours):
+        raise BadDataset(f"{out}: not an empty place, it holds {strange[0].relative_to(out)}; choose another")
+    if encoding == "raw":
+        needed = sum(len(source) * source.size**2 * 3 for source in sources.values())
+        needed -= sum(file.stat().st_size for split in sources for file in (out / split).glob("images.npy"))
+        if needed > (free := _free(out)):
+            raise BadDataset(f"{out}: needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free; try the encoding jpeg")
+
+
+def _free(place: Path) -> int:
+    """Bytes that may still be written there."""
+    return shutil.disk_usage(place).free
+
+
+def _inside(place: Path) -> set[Path]:
+    return set(place.iterdir()) if place.is_dir() else set()
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the folder against a second process; the lock ends with the process, however that ends."""
+    with open(out / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadDataset(f"{out}: another process is packing here") from error
+        yield
+
+
+@contextlib.contextmanager
+def _told_when_full(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise BadDataset(f"{out}: cannot be written: {error.strerror}") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise BadDataset(f"{out}: the disk is full; make room and run it again, it goes on where it stopped") from error

@@ -1,0 +1,225 @@
+"""Collections to embed or to pack: items in id order, read by position, so that any job can stop and go on.
+
+A collection's files are regions: a whole file of a class folder, or a stretch of an archive that is never unpacked.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.packed import BadDataset, PackedSet, Split
+from model.preprocess import BadImage, stored_image
+
+__all__ = [
+    "ArraySource",
+    "Item",
+    "PackedSource",
+    "Picture",
+    "PictureSource",
+    "Source",
+    "folder_source",
+    "open_source",
+    "packed_source",
+]
+
+WHOLE = -1  # a region's length: to the end of the file
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of a collection, or why it is not there: exactly one of `image` and `skipped` is set."""
+
+    image_id: int  # position in the collection; a skipped picture keeps its own
+    name: str  # relative path, "frog/0001.png"
+    label: int  # class id, -1 unknown
+    image: NDArray[np.uint8] | None  # (S, S, 3)
+    skipped: str | None  # the reason
+
+
+class Source(Protocol):
+    """A collection of pictures in a fixed order."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; a label is a position in them."""
+
+    @property
+    def size(self) -> int:
+        """S, pixels."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256: equal when the same items would be read."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int) -> list[Item]:
+        """Items start <= image_id < stop, in order. A picture that cannot be read is skipped, never raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Where one encoded picture lies: a region of a file."""
+
+    name: str
+    label: int
+    file: str
+    offset: int = 0  # bytes
+    length: int = WHOLE  # bytes
+    stamp: int = 0  # the file's time of change in ns, where the file is the picture
+
+    def data(self) -> bytes:
+        """The encoded bytes. Raises OSError."""
+        with open(self.file, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Encoded pictures, decoded by all cores when read."""
+
+    pictures: Sequence[Picture]
+    classes: tuple[str, ...]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names, labels, places and times of change: what can be told without reading every byte."""
+        digest = hashlib.sha256(json.dumps([self.size, self.classes]).encode())
+        for p in self.pictures:
+            digest.update(json.dumps([p.name, p.label, p.offset, p.length, p.stamp]).encode())
+        return digest.hexdigest()
+
+    def read(self, start: int, stop: int) -> list[Item]:
+        """See Source. `image_id` is the position in `pictures`."""
+        ids = range(start, min(stop, len(self)))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow works without holding the interpreter's lock
+            return list(pool.map(self._item, ids))
+
+    def _item(self, image_id: int) -> Item:
+        picture = self.pictures[image_id]
+        try:
+            image = stored_image(picture.data(), self.size)
+        except BadImage as error:
+            return Item(image_id, picture.name, picture.label, None, str(error))
+        except OSError as error:
+            return Item(image_id, picture.name, picture.label, None, f"the file cannot be read: {error.strerror}")
+        return Item(image_id, picture.name, picture.label, image, None)
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Pictures that are in memory already, (n, S, S, 3) uint8, with labels (n,) and names."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: Sequence[str]
+    classes: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """S, pixels."""
+        return int(self.images.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, start: int, stop: int) -> list[Item]:
+        """See Source."""
+        rows = range(start, min(stop, len(self)))
+        return [Item(row, self.names[row], int(self.labels[row]), self.images[row], None) for row in rows]
+
+
+@dataclass(frozen=True)
+class PackedSource:
+    """One split of a packed set; `image_id` is the row."""
+
+    classes: tuple[str, ...]
+    size: int
+    fingerprint: str
+    split: Split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def read(self, start: int, stop: int) -> list[Item]:
+        """See Source. Nothing is ever skipped: what could not be decoded was left out when packing."""
+        stop = min(stop, len(self))
+        images = self.split.images(slice(start, stop))
+        names, labels = self.split.names, self.split.labels
+        return [Item(row, names[row], int(labels[row]), images[row - start], None) for row in range(start, stop)]
+
+
+def packed_source(packed: PackedSet, split: str = "train") -> PackedSource:
+    """The collection that one split of a packed set is. Raises BadDataset for a split that it has not."""
+    fingerprint = hashlib.sha256(f"{packed.fingerprint} {split}".encode()).hexdigest()
+    return PackedSource(packed.classes, packed.size, fingerprint, packed.split(split))
+
+
+def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None = None) -> PictureSource:
+    """The pictures of a folder of class folders, sorted by class, then by name. Raises BadDataset if there are none.
+
+    A class is a folder's name; its subfolders count too. Files that lie outside any folder have label -1; names that
+    begin with a dot are left out. `classes`, where given, are the only ones allowed, and in that order.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise BadDataset(f"{root}: not a folder; a folder of class folders is wanted")
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    found = tuple(_printable(folder.name) for folder in folders)
+    classes = found if classes is None else classes
+    if unknown := sorted(set(found) - set(classes)):
+        raise BadDataset(f"{root}: classes that the training pictures do not have: {', '.join(unknown[:5])}")
+    pictures = [
+        p for name, folder in zip(found, folders, strict=True) for p in _under(root, folder, classes.index(name))
+    ]
+    pictures += [_picture(root, entry, -1) for entry in sorted(root.iterdir()) if _is_picture(entry)]
+    if not pictures:
+        raise BadDataset(f"{root}: no pictures in it; a folder of class folders is wanted")
+    return PictureSource(pictures, classes, size)
+
+
+def open_source(path: Path | str, size: int, split: str = "train") -> PictureSource | PackedSource:
+    """A packed set's split, or a folder of class folders (its train/ where it has one). Raises BadDataset.
+
+    Raises BadDataset too for a packed set whose images are not `size` pixels wide.
+    """
+    path = Path(path)
+    if (path / "meta.json").is_file():
+        packed = PackedSet.open(path)
+        if packed.size != size:
+            raise BadDataset(f"{path}: images of {packed.size} pixels where the network's recipe stores {size}")
+        return packed_source(packed, split)
+    return folder_source(path / split if (path / split).is_dir() else path, size)
+
+
+def _under(root: Path, folder: Path, label: int) -> list[Picture]:
+    found = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
+    return [_picture(root, file, label) for file in sorted(found) if _is_picture(file)]
+
+
+def _is_picture(file: Path) -> bool:
+    return file.is_file() and not file.name.startswith(".")
+
+
+def _picture(root: Path, file: Path, label: int) -> Picture:
+    about = file.stat()
+    return Picture(_printable(str(file.relative_to(root))), label, str(file), 0, about.st_size, about.st_mtime_ns)
+
+
+def _printable(name: str) -> str:
+    """A name as one line of UTF-8: what a file system allows beyond that is written as an escape."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\n", "\\n").replace("\r", "\\r")

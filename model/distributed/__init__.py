@@ -1,0 +1,1 @@
+"""One training over several processes: planned (layout), behind one interface (placement), and carried out."""

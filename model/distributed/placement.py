@@ -1,0 +1,96 @@
+"""Where a training process stands among others, so that training can be written for one process and spread from
+outside.
+
+A replica is a whole network that sees its own share of the global batch; a column is the part of a network that one
+process holds. `OneProcess` is the whole of both; columns.py has the other one.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from model.network.alexnet import AlexNet, Table
+from model.network.dropout import dropout_masks
+
+__all__ = ["OneProcess", "Placement"]
+
+
+class Placement(Protocol):
+    """This process's place and what the processes do together. Every method is called by all of them, in one order."""
+
+    device: torch.device
+    replica: int  # which share of the global batch this process sees
+    replicas: int
+    columns: int  # processes that share one network: the loss of each is divided by it
+    is_main: bool  # writes files and speaks
+
+    def network(self, table: Table, classes: int) -> AlexNet:
+        """The part of the network that lives here, on `device`, its weights not yet set."""
+
+    def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
+        """Dropout masks of a step for the images and the units of this process; `batch` is the global one's size."""
+
+    def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This process's part of tensors in the one-device form (parameters, velocities), by parameter name."""
+
+    def gather(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The one-device form of every process's part, on the CPU and contiguous; empty where not `is_main`."""
+
+    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Replace each `.grad` by its mean over the replicas."""
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum of a small float64 tensor over the replicas, the same on every process."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is set on any process. Cheap when nobody asks: may answer some calls late, all in the same one."""
+
+    def barrier(self) -> None:
+        """Wait for every process."""
+
+
+class OneProcess:
+    """One process that holds the whole network and sees the whole batch."""
+
+    replica, replicas, columns, is_main = 0, 1, 1, True
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def network(self, table: Table, classes: int) -> AlexNet:
+        """All of it, in the memory order that convolutions are fastest in; compiled on a GPU, where that can be."""
+        network = AlexNet(table, classes).to(self.device).to(memory_format=torch.channels_last)
+        # Triton builds its launchers with the system's C compiler.
+        if self.device.type == "cuda" and shutil.which("cc"):
+            network.compile()
+        return network
+
+    def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
+        """Of every image and every unit."""
+        rows, columns = slice(0, batch), range(table.columns)
+        return dropout_masks(table, seed=seed, step=step, batch=batch, rows=rows, columns=columns, device=self.device)
+
+    def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Everything."""
+        return dict(whole)
+
+    def gather(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A copy, so that training may go on while it is written."""
+        return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in mine.items()}
+
+    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """One replica is its own mean."""
+
+    def total(self, values: Tensor) -> Tensor:
+        """One replica is its own sum."""
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """This process is all there is."""
+        return flag
+
+    def barrier(self) -> None:
+        """Nobody to wait for."""

@@ -1,0 +1,1 @@
+"""The network: the tables that describe it, the module built from them, response normalisation and dropout masks."""

@@ -1,0 +1,252 @@
+"""The network as a table, and the module built from it.
+
+B images, C channels held by this process, H x W pixels. A row is plain data, so the paper's architecture is read off
+`PAPER` at a glance and an ablation is one changed row. The module knows no device, rank or path: where the paper's two
+columns meet (`sees="both"`) it calls `exchange`, a function it is given (identity when one process holds both).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.network.response_norm import ResponseNorm, map_norm, response_norm
+
+__all__ = [
+    "CIFAR",
+    "PAPER",
+    "RELEASE",
+    "TABLES",
+    "AlexNet",
+    "Conv",
+    "Dense",
+    "Exchange",
+    "Table",
+    "even",
+    "initialise",
+    "keep",
+    "side",
+]
+
+Exchange = Callable[[Tensor, str], Tensor]
+
+
+@dataclass(frozen=True)
+class Conv:
+    """One convolutional layer: `channels` kernels over both columns together, then the steps named in `then`."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # zeros left, right, above, below
+    sees: str = "own"  # the maps it reads: "image", its "own" column's, or "both"
+    then: str = "relu"  # in order, of: relu, norm (section 3.3), map_norm, pool (3 x 3, stride 2: section 3.4)
+    std: float | None = 0.01  # of the initial weights; None: sqrt(2 / fan in) (He)
+    bias: float = 0.0
+
+
+@dataclass(frozen=True)
+class Dense:
+    """One fully connected layer; it sees both columns."""
+
+    units: int | None  # None: as many as there are classes, and no ReLU
+    dropout: float = 0.0  # share of its outputs zeroed in training (section 4.2)
+    std: float | None = 0.01
+    bias: float = 0.0
+
+
+@dataclass(frozen=True)
+class Table:
+    """A whole network: rows from the picture to the classes."""
+
+    name: str
+    crop: int  # the network's input is crop x crop pixels
+    rows: tuple[Conv | Dense, ...]
+    columns: int = 2
+    norm: ResponseNorm = ResponseNorm()
+    map_norm: ResponseNorm = ResponseNorm()
+    norm_crosses: bool = False  # may a norm's window reach from one column into the other?
+    input_scale: float = 1.0  # conv1 reads (pixels - mean) times this
+
+    @property
+    def named(self) -> dict[str, Conv | Dense]:
+        """conv1 ... fc8 -> row."""
+        return {f"{'conv' if isinstance(row, Conv) else 'fc'}{i}": row for i, row in enumerate(self.rows, 1)}
+
+    @property
+    def width(self) -> int:
+        """Length of the embedding: the units of the last hidden layer."""
+        width = self.rows[-2].units if isinstance(self.rows[-2], Dense) else None
+        if width is None:
+            raise ValueError(f"table {self.name!r} has no hidden fully connected layer")
+        return width
+
+
+# Figure 2 and sections 3.1-3.5. 224 input pixels give 55 outputs because the last window hangs three pixels over the
+# right and bottom edge (the 2012 code counts windows with ceil); pooling at 55, 27 and 13 needs no such care.
+PAPER = Table(
+    name="paper",
+    crop=224,
+    rows=(
+        Conv(96, kernel=11, stride=4, padding=(0, 3, 0, 3), sees="image", then="relu norm pool"),
+        Conv(256, kernel=5, padding=(2, 2, 2, 2), then="relu norm pool", bias=1.0),
+        Conv(384, kernel=3, padding=(1, 1, 1, 1), sees="both"),
+        Conv(384, kernel=3, padding=(1, 1, 1, 1), bias=1.0),
+        Conv(256, kernel=3, padding=(1, 1, 1, 1), then="relu pool", bias=1.0),
+        Dense(4096, dropout=0.5, bias=1.0),
+        Dense(4096, dropout=0.5, bias=1.0),
+        Dense(None),
+    ),
+)
+
+# What the 2012 code does otherwise (layers-145.cfg): layer 1 is normalised and pooled before its ReLU, layer 2 has a
+# second norm within each map, alpha is divided by the window, and conv3-5 start at 0.03.
+RELEASE = Table(
+    name="release",
+    crop=224,
+    rows=(
+        Conv(96, kernel=11, stride=4, padding=(0, 3, 0, 3), sees="image", then="norm pool relu"),
+        Conv(256, kernel=5, padding=(2, 2, 2, 2), then="relu norm map_norm pool", bias=1.0),
+        Conv(384, kernel=3, padding=(1, 1, 1, 1), sees="both", std=0.03),
+        Conv(384, kernel=3, padding=(1, 1, 1, 1), std=0.03, bias=1.0),
+        Conv(256, kernel=3, padding=(1, 1, 1, 1), then="pool relu", std=0.03, bias=1.0),
+        Dense(4096, dropout=0.5, bias=1.0),
+        Dense(4096, dropout=0.5, bias=1.0),
+        Dense(None),
+    ),
+    norm=ResponseNorm(alpha=1e-4 / 5),
+    map_norm=ResponseNorm(alpha=0.001 / 25, k=1.0),
+)
+
+# The same eight layers for 32 x 32 pictures, 28 x 28 crops: small enough to train on two CPU cores in minutes. Inputs
+# are brought to unit variance and weights start as He et al. 2015 have it, for the few epochs there are.
+CIFAR = Table(
+    name="cifar",
+    crop=28,
+    rows=(
+        Conv(32, kernel=3, padding=(1, 1, 1, 1), sees="image", then="relu norm pool", std=None),
+        Conv(96, kernel=3, padding=(1, 1, 1, 1), then="relu norm pool", std=None),
+        Conv(128, kernel=3, padding=(1, 1, 1, 1), sees="both", std=None),
+        Conv(128, kernel=3, padding=(1, 1, 1, 1), std=None),
+        Conv(96, kernel=3, padding=(1, 1, 1, 1), then="relu pool", std=None),
+        Dense(1024, dropout=0.3, std=None),
+        Dense(4096, dropout=0.3, std=None),
+        Dense(None, std=None),
+    ),
+    input_scale=1 / 64,
+)
+
+TABLES: Mapping[str, Table] = {table.name: table for table in (PAPER, RELEASE, CIFAR)}
+
+
+def keep(x: Tensor, edge: str) -> Tensor:  # noqa: ARG001
+    """The exchange of a process that holds every column: there is nothing to fetch."""
+    return x
+
+
+class AlexNet(nn.Module):
+    """The table's network, or `columns` of its columns.
+
+    classes: outputs of fc8 that this module holds (all of them when it holds every column).
+    columns: how many of the table's columns live here; default all.
+    slices: how many processes share the units of each fully connected layer; default one per `columns`.
+    exchange: (B, C, ...) of this process, edge -> (B, all C, ...) of every column, in column order. An edge is named
+        by the layer that reads it ("conv3", "fc6"), the last one is "logits".
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        classes: int,
+        *,
+        columns: int | None = None,
+        slices: int | None = None,
+        exchange: Exchange = keep,
+    ) -> None:
+        super().__init__()
+        self.table = table
+        self.columns = table.columns if columns is None else columns
+        self.slices = table.columns // self.columns if slices is None else slices
+        self.exchange = exchange
+        seen, pixels = 3, table.crop  # maps of all columns, and their side
+        for name, row in table.named.items():
+            if isinstance(row, Conv):
+                groups = self.columns if row.sees == "own" else 1
+                inputs = self._share(seen) if row.sees == "own" else seen
+                outputs, zeros = self._share(row.channels), row.padding[0] if even(row.padding) else 0
+                layer: nn.Module = nn.Conv2d(inputs, outputs, row.kernel, row.stride, zeros, groups=groups)
+                seen, pixels = row.channels, side(row, pixels)
+            else:
+                inputs, pixels = seen * pixels * pixels, 1
+                layer = nn.Linear(inputs, classes if row.units is None else row.units // self.slices)
+                seen = row.units or seen
+            self.add_module(name, layer)
+
+    def _share(self, channels: int) -> int:
+        """How many of a convolution's channels live here."""
+        return channels * self.columns // self.table.columns
+
+    def forward(self, x: Tensor, masks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """(B, 3, crop, crop) float -> logits (B, classes), embedding (B, width): the last hidden layer after ReLU.
+
+        masks: layer name -> (B, units held here), 0 where dropped and 1 / (1 - dropout) elsewhere. None is the test
+        pass. In training the embedding is what fc8 saw: dropped.
+        """
+        if self.table.input_scale != 1.0:
+            x = x * self.table.input_scale
+        for name, row in self.table.named.items():
+            if isinstance(row, Conv):
+                x = self._conv(row, self.get_submodule(name), self.exchange(x, name) if row.sees == "both" else x)
+            else:
+                seen = self.exchange(x, name).flatten(1)
+                x = self.get_submodule(name)(seen)
+                if row.units is not None:
+                    x = F.relu(x, inplace=True)
+                    x = x * masks[name] if masks and name in masks else x
+        return self.exchange(x, "logits"), seen
+
+    def _conv(self, row: Conv, layer: nn.Module, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W'): the convolution and what follows it."""
+        if not even(row.padding):  # else the convolution does it, without a copy
+            x = F.pad(x, row.padding)
+        x = layer(x)
+        for step in row.then.split():
+            if step == "relu":
+                x = F.relu(x, inplace=True)
+            elif step == "pool":
+                x = F.max_pool2d(x, kernel_size=3, stride=2)
+            elif step == "norm":
+                x = response_norm(x, self.table.norm, groups=1 if self.table.norm_crosses else self.columns)
+            elif step == "map_norm":
+                x = map_norm(x, self.table.map_norm)
+            else:
+                raise ValueError(f"a layer may do relu, norm, map_norm or pool, not {step!r}")
+        return x
+
+
+def initialise(network: AlexNet, generator: torch.Generator) -> AlexNet:
+    """Draw every weight from N(0, std) and set every bias, as the table's rows say (section 5); returns the network.
+
+    The network must hold every column: what `generator` gives must not depend on how the columns are spread.
+    """
+    with torch.no_grad():
+        for name, row in network.table.named.items():
+            weight, bias = network.get_parameter(f"{name}.weight"), network.get_parameter(f"{name}.bias")
+            std = sqrt(2 / weight[0].numel()) if row.std is None else row.std
+            weight.normal_(0.0, std, generator=generator)
+            bias.fill_(row.bias)
+    return network
+
+
+def even(padding: tuple[int, int, int, int]) -> bool:
+    """The same on all sides."""
+    return len(set(padding)) == 1
+
+
+def side(row: Conv, pixels: int) -> int:
+    """Side of a layer's maps after its convolution and its pooling."""
+    pixels = (pixels + row.padding[0] + row.padding[1] - row.kernel) // row.stride + 1
+    return (pixels - 3) // 2 + 1 if "pool" in row.then.split() else pixels

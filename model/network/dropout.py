@@ -1,0 +1,47 @@
+"""The masks of dropout (section 4.2), drawn so that every process of any layout draws its share of the same ones.
+
+A mask is a pure function of (seed, step, layer, column, row of the global batch). Each column draws the mask of its own
+units, and the columns' masks side by side are the one network's mask.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.network.alexnet import Dense, Table
+
+__all__ = ["dropout_masks"]
+
+STREAM = 2  # keeps these draws apart from the data order's and the augmentation's, which have the same seed
+
+
+def dropout_masks(
+    table: Table, *, seed: int, step: int, batch: int, rows: slice, columns: Sequence[int], device: torch.device
+) -> dict[str, Tensor]:
+    """Layer name -> float32 (rows, units of `columns`): 0 where dropped, 1 / (1 - dropout) elsewhere.
+
+    batch: images of the global batch; rows: which of them this process holds; columns: which columns it holds.
+    Draws are made on `device`; a CPU and a GPU draw different masks from the same seed.
+    """
+    masks = {}
+    for layer, (name, row) in enumerate(table.named.items()):
+        if not isinstance(row, Dense) or row.units is None or not row.dropout:
+            continue
+        units = row.units // table.columns
+        kept = [
+            _kept([seed, STREAM, step, layer, column], batch, units, row.dropout, device)[rows] for column in columns
+        ]
+        masks[name] = torch.cat(kept, dim=1).to(torch.float32).mul_(1 / (1 - row.dropout))
+    return masks
+
+
+def _kept(key: list[int], batch: int, units: int, dropout: float, device: torch.device) -> Tensor:
+    """bool (batch, units), false with probability `dropout` (to 1 in 65,536: four units share one 64-bit draw)."""
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
+    generator = torch.Generator(device).manual_seed(state)
+    words = torch.empty(-(-batch * units // 4), dtype=torch.int64, device=device)
+    words.random_(-(2**63), None, generator=generator)
+    draws = words.view(torch.int16)[: batch * units].view(batch, units)
+    return draws >= round(dropout * 2**16) - 2**15

@@ -1,0 +1,136 @@
+"""A published file -> a checkpoint of ours: which format it is, whose network, its mean image and its classes."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.checkpoint import Checkpoint
+from model.network.alexnet import Table
+from model.preprocess import Recipe
+from model.published.formats import Stored, binaryproto, caffemodel, onnx
+from model.published.protobuf import BadMessage
+from model.published.tables import (
+    CAFFE,
+    CAFFE_MEAN,
+    TORCHVISION,
+    TORCHVISION_MEAN,
+    BadWeights,
+    from_caffe,
+    from_torchvision,
+)
+
+__all__ = ["Kind", "imported"]
+
+Kind = Literal["auto", "caffe", "onnx", "torchvision"]
+STORED = 256  # pixels: both networks were trained on crops of 256 x 256
+
+
+def imported(
+    source: Path,
+    kind: Kind = "auto",
+    mean: Path | None = None,
+    classes: Path | None = None,
+    *,
+    caffe: Table = CAFFE,
+    torchvision: Table = TORCHVISION,
+) -> Checkpoint:
+    """Read a published network. Raises BadWeights, naming the file, for anything that is not one.
+
+    mean: .binaryproto or .npy in Caffe's BGR order; without it, the means of Caffe's own mean image. torchvision's
+    network has constants of its own. classes: a text file with a name a line; without it "class 0", "class 1", ...
+    caffe, torchvision: the tables that the file must fit.
+    """
+    data = _read(source)
+    kind = _kind(data, source) if kind == "auto" else kind
+    table = torchvision if kind == "torchvision" else caffe
+    try:
+        if kind == "torchvision":
+            weights = from_torchvision(_state_dict(source), table)
+        else:
+            weights = from_caffe(_in_paper_order(caffemodel(data) if kind == "caffe" else onnx(data)).layers, table)
+    except (BadMessage, BadWeights) as error:
+        raise BadWeights(f"{source}: {error}") from error
+    provenance = {"imported": kind, "file": source.name, "sha256": hashlib.sha256(data).hexdigest()}
+    return Checkpoint(
+        table=table,
+        recipe=Recipe(stored=STORED, crop=table.crop),
+        classes=_classes(classes, weights[f"{list(table.named)[-1]}.bias"].numel()),
+        weights={name: tensor.to(torch.float32).contiguous() for name, tensor in weights.items()},
+        mean_image=_mean(kind, mean),
+        provenance=provenance,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadWeights(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _kind(data: bytes, source: Path) -> Kind:
+    """By the first byte: a zip or a pickle; ONNX's version number; a Caffe network's name or its first layer."""
+    if data.startswith((b"PK\x03\x04", b"\x80")):
+        return "torchvision"
+    if data.startswith(b"\x08"):
+        return "onnx"
+    if data.startswith((b"\x0a", b"\x12", b"\xa2\x06")):
+        return "caffe"
+    raise BadWeights(f"{source}: neither a .caffemodel, nor an ONNX model, nor a PyTorch state dict")
+
+
+def _in_paper_order(stored: Stored) -> Stored:
+    """Refuse CaffeNet, which has the same layers and shapes, and pools before it normalises."""
+    steps = stored.steps
+    if "norm" in steps and "pool" in steps and steps.index("pool") < steps.index("norm"):
+        raise BadWeights("this network pools before it normalises: CaffeNet, not AlexNet")
+    return stored
+
+
+def _state_dict(source: Path) -> dict[str, Any]:
+    """weights_only: a pickle could otherwise run any program."""
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:  # foreign bytes make its readers raise almost anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadWeights(f"not a whole PyTorch file: {reason}") from error
+    if not isinstance(state, dict):
+        raise BadWeights(f"it holds a {type(state).__name__}, not a state dict")
+    return state
+
+
+def _mean(kind: Kind, path: Path | None) -> Tensor:
+    """float32 (S, S, 3) RGB."""
+    if path is None:
+        colour = torch.tensor(TORCHVISION_MEAN if kind == "torchvision" else CAFFE_MEAN)
+        return colour.expand(STORED, STORED, 3).contiguous()
+    if kind == "torchvision":
+        raise BadWeights(f"{path}: torchvision's network has its own constants for a mean; none can be given")
+    data = _read(path)
+    try:
+        bgr = torch.from_numpy(np.load(path, allow_pickle=False)) if path.suffix == ".npy" else binaryproto(data)
+    except (BadMessage, ValueError, EOFError, TypeError) as error:
+        raise BadWeights(f"{path}: not a mean image: {error}") from error
+    sides = tuple(bgr.shape[1:]) if bgr.ndim == 4 and len(bgr) == 1 else tuple(bgr.shape)
+    if sides not in ((3, STORED, STORED), (3, 1, 1), (3,)):
+        raise BadWeights(f"{path}: a mean of {tuple(bgr.shape)}, not of 3 x {STORED} x {STORED} pixels or 3 colours")
+    if not bgr.isfinite().all() or bgr.min() < 0 or bgr.max() > 255:
+        raise BadWeights(f"{path}: a mean's values lie between 0 and 255; these do not")
+    image = bgr.to(torch.float32).reshape(3, *sides[1:] or (1, 1)).expand(3, STORED, STORED)
+    return image.flip(0).permute(1, 2, 0).contiguous()
+
+
+def _classes(path: Path | None, count: int) -> tuple[str, ...]:
+    if path is None:
+        return tuple(f"class {number}" for number in range(count))
+    try:
+        names = tuple(line.strip() for line in _read(path).decode().splitlines())
+    except UnicodeDecodeError as error:
+        raise BadWeights(f"{path}: not a text file") from error
+    if len(names) != count or not all(names):
+        raise BadWeights(f"{path}: {len(names)} lines ({names.count('')} empty), for a network of {count} classes")
+    return names

@@ -1,0 +1,144 @@
+"""Two AlexNets that others trained on ILSVRC-2012 and publish, as tables of their own, and their weights in our order.
+
+Neither is the paper's network to the letter; the tables say where. A converter is a pure function from the source's
+tensors to ours, and equality with the source's own network is a test.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from model.network.alexnet import AlexNet, Conv, Dense, Table
+from model.network.response_norm import ResponseNorm
+
+__all__ = ["CAFFE", "CAFFE_MEAN", "TORCHVISION", "TORCHVISION_MEAN", "BadWeights", "from_caffe", "from_torchvision"]
+
+
+class BadWeights(ValueError):
+    """The file does not hold the published network that it should; the message names the layer and what is wrong."""
+
+
+# BVLC's bvlc_alexnet: the paper's order of steps and two groups, but crops of 227 pixels with no edge to hang over,
+# alpha divided by the window, k = 1, and a norm's window reaches across the two groups. Its biases start at 0.1: "1
+# gave flat loss". Top-1 57.1 %, top-5 80.2 % on the validation set's centre view, of pictures that were warped to
+# 256 x 256 where ours keep their shape.
+CAFFE = Table(
+    name="caffe",
+    crop=227,
+    rows=(
+        Conv(96, kernel=11, stride=4, sees="image", then="relu norm pool"),
+        Conv(256, kernel=5, padding=(2, 2, 2, 2), then="relu norm pool", bias=0.1),
+        Conv(384, kernel=3, padding=(1, 1, 1, 1), sees="both"),
+        Conv(384, kernel=3, padding=(1, 1, 1, 1), bias=0.1),
+        Conv(256, kernel=3, padding=(1, 1, 1, 1), then="relu pool", bias=0.1),
+        Dense(4096, dropout=0.5, std=0.005, bias=0.1),
+        Dense(4096, dropout=0.5, std=0.005, bias=0.1),
+        Dense(None),
+    ),
+    norm=ResponseNorm(alpha=1e-4 / 5, k=1.0),
+    norm_crosses=True,
+)
+CAFFE_MEAN = (122.67891434, 116.66876762, 104.00698793)  # RGB means of Caffe's own ilsvrc_2012 mean image
+
+# torchvision's alexnet: the one tower of "One weird trick" (2014), narrower, with no normalisation. Its dropout stands
+# before fc6 and fc7, ours after them, so fine-tuning drops fc6's and fc7's outputs, not pool5's and fc6's; evaluation
+# has none. Top-1 56.5 %, top-5 79.1 % on the centre view of pictures that were resized bilinearly, ours bicubically.
+TORCHVISION = Table(
+    name="torchvision",
+    crop=224,
+    rows=(
+        Conv(64, kernel=11, stride=4, padding=(2, 2, 2, 2), sees="image", then="relu pool", std=None),
+        Conv(192, kernel=5, padding=(2, 2, 2, 2), then="relu pool", std=None),
+        Conv(384, kernel=3, padding=(1, 1, 1, 1), std=None),
+        Conv(256, kernel=3, padding=(1, 1, 1, 1), std=None),
+        Conv(256, kernel=3, padding=(1, 1, 1, 1), then="relu pool", std=None),
+        Dense(4096, dropout=0.5, std=None),
+        Dense(4096, dropout=0.5, std=None),
+        Dense(None, std=None),
+    ),
+    columns=1,
+    # One scale for all channels, so that fine-tuning sees conv1 at its own size; what is left per channel (2 %) goes
+    # into conv1's weights. Folding all of it would make conv1's learning rate 57 x 57 times what it was.
+    input_scale=1 / (255 * 0.225),
+)
+TORCHVISION_STD = (0.229, 0.224, 0.225)  # RGB, of pixels in [0, 1]
+TORCHVISION_MEAN = (255 * 0.485, 255 * 0.456, 255 * 0.406)
+TORCHVISION_LAYERS = {
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3": "features.6",
+    "conv4": "features.8",
+    "conv5": "features.10",
+    "fc6": "classifier.1",
+    "fc7": "classifier.4",
+    "fc8": "classifier.6",
+}
+
+
+def from_caffe(layers: Mapping[str, Sequence[Tensor]], table: Table = CAFFE) -> dict[str, Tensor]:
+    """Layer name -> (weight, bias), as Caffe orders them, -> our weights by name. Raises BadWeights.
+
+    Groups are blocks of output channels and fc6 reads (C, H, W) in both; conv1's input channels are BGR there.
+    """
+    found = {}
+    for name in table.named:
+        blobs = layers.get(name, ())
+        if len(blobs) != 2:
+            told = f"{len(blobs)} tensors, not weight and bias" if blobs else f"none; there are {_listed(layers)}"
+            raise BadWeights(f"layer {name}: {told}")
+        found[f"{name}.weight"], found[f"{name}.bias"] = blobs
+    weights = _fitted(found, table)
+    weights["conv1.weight"] = weights["conv1.weight"].flip(1)
+    return weights
+
+
+def from_torchvision(state: Mapping[str, Tensor], table: Table = TORCHVISION) -> dict[str, Tensor]:
+    """torchvision's state dict -> our weights by name. Raises BadWeights.
+
+    It normalises pixels, (x / 255 - mean) / std, and pads with zeros after that. Here the mean is subtracted, the
+    table scales, and conv1's weights carry the rest; a zero of the padding is zero both ways, so nothing changes.
+    """
+    found = {}
+    for name in table.named:
+        for kind in ("weight", "bias"):
+            key = f"{TORCHVISION_LAYERS[name]}.{kind}"
+            if not isinstance(state.get(key), Tensor):
+                raise BadWeights(f"layer {name}: {key} is missing; there are {_listed(state)}")
+            found[f"{name}.{kind}"] = state[key]
+    weights = _fitted(found, table)
+    scale = 1 / (255 * table.input_scale * torch.tensor(TORCHVISION_STD, dtype=torch.float64))
+    first = weights["conv1.weight"]
+    weights["conv1.weight"] = (first.double() * scale.view(3, 1, 1)).to(first.dtype)
+    return weights
+
+
+def _fitted(found: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
+    """The tensors in the table's shapes, ones in front dropped or added. Raises BadWeights."""
+    last = list(table.named)[-1]
+    with torch.device("meta"):
+        expected = AlexNet(table, found[f"{last}.bias"].numel()).state_dict()
+    fitted = {}
+    for name, tensor in found.items():
+        shape = tuple(expected[name].shape)
+        if _significant(tensor.shape) != _significant(shape):
+            raise BadWeights(f"{name} is {_sides(tensor.shape)}, table {table.name!r} has {_sides(shape)}")
+        if not tensor.isfinite().all():
+            raise BadWeights(f"{name} holds values that are no numbers")
+        fitted[name] = tensor.reshape(shape)
+    return fitted
+
+
+def _significant(shape: Sequence[int]) -> tuple[int, ...]:
+    """Without the ones in front: Caffe's older files write (1, 1, 4096, 9216) for a matrix."""
+    start = next((i for i, side in enumerate(shape) if side != 1), len(shape))
+    return tuple(shape[start:])
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    shown = ", ".join(list(names)[:12])
+    return (shown + ", ..." if len(names) > 12 else shown) or "no layers"

@@ -1,0 +1,73 @@
+"""Where training starts when it does not start from nothing: another run's network, with a new last layer.
+
+The new run sees pictures as the old one did: the checkpoint's table, mean image, stored size and crop are kept, because
+the weights expect them; the recipe's rates are a tenth.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from model.checkpoint import BadCheckpoint, Checkpoint
+from model.network.alexnet import Dense, Table
+from model.train.recipes import TrainingRecipe
+
+__all__ = ["Start", "fine_tuning", "start"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run that goes on from a checkpoint begins with."""
+
+    table: Table
+    weights: dict[str, Tensor]  # the one-process form, the run's own copies
+    mean_image: Tensor  # float32 (S, S, 3): the checkpoint's, not the new pictures'
+    frozen: tuple[str, ...]  # layers that keep their weights, in the table's order
+
+
+def start(
+    checkpoint: Checkpoint, classes: tuple[str, ...], generator: torch.Generator, frozen: Collection[str] = ()
+) -> Start:
+    """The checkpoint's network for `classes`: all weights kept but the last layer's, which is drawn anew.
+
+    The last layer, too, is kept when the classes are the checkpoint's own, in its order. frozen: names of layers that
+    will not learn. Raises BadCheckpoint for weights that are not their table's and for layers that cannot be frozen.
+    """
+    checkpoint.network()  # refuses weights that are not the table's
+    table = checkpoint.table
+    *_, last = table.named
+    anew = classes != checkpoint.classes
+    unknown = sorted({*frozen} - {*table.named})
+    if unknown:
+        raise BadCheckpoint(f"cannot freeze {', '.join(unknown)}: table {table.name!r} has {', '.join(table.named)}")
+    if anew and last in frozen:
+        raise BadCheckpoint(
+            f"cannot freeze {last}: it is new, for {len(classes)} classes that are not the checkpoint's"
+        )
+    if {*frozen} == {*table.named}:
+        raise BadCheckpoint("every layer is frozen: there is nothing to learn")
+    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    if anew:
+        weights[f"{last}.weight"], weights[f"{last}.bias"] = _last_layer(table, len(classes), generator)
+    return Start(table, weights, checkpoint.mean_image, tuple(name for name in table.named if name in frozen))
+
+
+def fine_tuning(recipe: TrainingRecipe, checkpoint: Checkpoint) -> TrainingRecipe:
+    """`recipe` for a network that is trained already: its own picture sizes, and a tenth of every rate.
+
+    A tenth is what the 2012 code's fine-tuned network (146) began with: 0.001 where training begins with 0.01.
+    """
+    return replace(recipe.scaled(0.1), stored=checkpoint.recipe.stored, crop=checkpoint.recipe.crop)
+
+
+def _last_layer(table: Table, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Weight (classes, width) and bias (classes,), as the table's last row says a layer starts."""
+    row = table.rows[-1]
+    if not isinstance(row, Dense):
+        raise BadCheckpoint(f"the last layer of table {table.name!r} is a convolution, which has no classes")
+    std = sqrt(2 / table.width) if row.std is None else row.std
+    weight = torch.empty(classes, table.width).normal_(0.0, std, generator=generator)
+    return weight, torch.full((classes,), row.bias)

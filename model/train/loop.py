@@ -1,0 +1,212 @@
+"""The loop: epochs of steps, a validation after each, and a state on disk from which a killed run goes on exactly.
+
+Everything random is a function of (seed, step or epoch), so a step depends on the weights, the velocities and its
+number alone; those three are the state.
+"""
+
+import math
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from model.checkpoint import Checkpoint
+from model.data.loader import Batch, order, read, window_of
+from model.distributed.placement import Placement
+from model.evaluation import Scores
+from model.preprocess import Recipe
+from model.train.run_folder import Progress, RunFolder, State
+from model.train.schedule import Rates, schedule_of
+from model.train.step import Learner, Lesson
+
+__all__ = ["Diverged", "Epoch", "Trainer", "Watch"]
+
+LOOK = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: on a GPU a look waits for it
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a number; the message names the step, the rate and the last good file."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to."""
+
+    epoch: int  # counted from 1
+    step: int  # steps done
+    rates: Rates  # of its last step
+    loss: float  # mean over its steps, dropout on
+    scores: Scores  # on the validation rows
+    seconds: float  # of the run so far, over all resumes
+    images_per_second: float  # of its training steps since it began, or was taken up again
+    waiting: float  # share of that time spent waiting for data
+
+
+class Watch(Protocol):
+    """Who looks on: a progress bar, a log."""
+
+    def begin(self, steps: int, done: int, batch: int) -> None:
+        """A run of `steps` steps goes on after `done` of them."""
+
+    def step(self, done: int, loss: float, rates: Rates) -> None:
+        """Steps done, the last loss seen."""
+
+    def epoch(self, epoch: Epoch, conv1: Tensor) -> None:
+        """An epoch is over; conv1's weights (N, 3, k, k), on the CPU, all columns."""
+
+    def end(self, finished: bool) -> None:
+        """The run is over, or was asked to stop."""
+
+
+class Trainer:
+    """One run, from a state to its end."""
+
+    def __init__(
+        self, lesson: Lesson, placement: Placement, folder: RunFolder, state: State, provenance: Mapping[str, Any]
+    ) -> None:
+        self.lesson, self.placement, self.folder, self.provenance = lesson, placement, folder, provenance
+        self.learner = Learner(lesson, placement, state.weights)
+        if state.velocity:
+            self.learner.optimiser.restore(placement.share(state.velocity))
+        self.schedule = schedule_of(lesson.recipe, lesson.steps)
+        self.progress = state.progress
+        self.started = time.monotonic() - state.progress.seconds
+        self.unseen: list[Tensor] = []  # losses since the last look
+        self.rate: tuple[float, float] = (0.0, 0.0)  # images a second and share of time spent waiting, this epoch
+
+    def run(self, watch: Watch, *, save_every: int, stop: Callable[[], bool]) -> bool:
+        """Train to the end and write the final checkpoint: True. False when `stop` said so: the state is saved.
+
+        Raises Diverged, BadRun when the disk is full, and what reading the data raises.
+        """
+        watch.begin(self.lesson.steps, self.progress.step, self.lesson.recipe.batch)
+        finished = False
+        try:
+            while not self._over():
+                if self.placement.any(stop()):  # between epochs: all is saved
+                    return False
+                if not self._steps(watch, save_every, stop):
+                    self._save()
+                    return False
+                self._close_epoch(watch)
+            if self.placement.is_main:
+                self.folder.finish(self.progress.step // self.lesson.steps_an_epoch)
+            self.placement.barrier()
+            finished = True
+            return True
+        finally:
+            watch.end(finished)
+
+    def _over(self) -> bool:
+        return self.progress.step >= self.lesson.steps or self.schedule.ended(self.progress.stalls)
+
+    def _steps(self, watch: Watch, save_every: int, stop: Callable[[], bool]) -> bool:
+        """Train to the end of the epoch; False when asked to stop before it."""
+        per_epoch = self.lesson.steps_an_epoch
+        epoch, first = divmod(self.progress.step, per_epoch)
+        colour = self.lesson.recipe.coloured(epoch)
+        begun, waited = time.monotonic(), 0.0
+        with closing(self._batches(epoch, first)) as batches:
+            for place in range(first, per_epoch):
+                asked = time.monotonic()
+                batch = next(batches)
+                waited += time.monotonic() - asked
+                rates, number = self._rates(), self.progress.step
+                self.unseen.append(self.learner.step(batch, number, rates, colour=colour))
+                self.progress = replace(self.progress, step=number + 1)
+                last = place + 1 == per_epoch
+                if last or self.progress.step % LOOK[self.placement.device.type] == 0:
+                    watch.step(self.progress.step, self._look(), rates)
+                if self.placement.any(stop()) and not last:
+                    return False
+                if save_every and self.progress.step % save_every == 0 and not last:
+                    self._save()
+        spent = time.monotonic() - begun
+        self.rate = ((per_epoch - first) * self.lesson.recipe.batch / spent, waited / spent)
+        return True
+
+    def _batches(self, epoch: int, first: int) -> Generator[Batch]:
+        """The epoch's batches from number `first` on, this replica's part of each."""
+        recipe = self.lesson.recipe
+        mixed = order(self.lesson.seed, epoch, len(self.lesson.train), window_of(recipe.stored))
+        whole = mixed[: self.lesson.steps_an_epoch * recipe.batch].reshape(-1, recipe.batch)
+        return read(self.lesson.train, whole[first:, self.learner.rows], recipe.stored, self.placement.device)
+
+    def _rates(self) -> Rates:
+        return self.schedule.rates(self.progress.step, self.progress.stalls)
+
+    def _look(self) -> float:
+        """Fetch the losses since the last look, one wait for all; the last of them. Raises Diverged."""
+        losses = torch.stack(self.unseen).double().tolist() if self.unseen else []
+        self.unseen.clear()
+        for place, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                self._diverged(self.progress.step - len(losses) + place)
+            self.progress = replace(self.progress, losses=self.progress.losses + loss)
+        return losses[-1] if losses else math.nan
+
+    def _diverged(self, step: int) -> None:
+        rate = self.schedule.rates(step, self.progress.stalls).weights
+        good = self.folder.last_good()
+        kept = f"the last good state is {good}" if good else "nothing was saved before"
+        raise Diverged(f"the loss is no number any more at step {step} (learning rate {rate:g}); {kept}")
+
+    def _close_epoch(self, watch: Watch) -> None:
+        """Validate, let the schedule see it, keep the network, save the state, tell."""
+        before, per_epoch = self.progress, self.lesson.steps_an_epoch
+        scores = self.learner.scores()
+        self.progress = Progress(
+            step=before.step,
+            stalls=self.schedule.watch(before.stalls, scores.error),
+            best=min(before.best, scores.error),
+        )
+        losses = self.placement.total(torch.tensor([before.losses], dtype=torch.float64))
+        epoch = Epoch(
+            epoch=before.step // per_epoch,
+            step=before.step,
+            rates=self.schedule.rates(before.step - 1, before.stalls),
+            loss=losses.item() / self.placement.replicas / per_epoch,
+            scores=scores,
+            seconds=time.monotonic() - self.started,
+            images_per_second=self.rate[0],
+            waiting=self.rate[1],
+        )
+        weights = self._gathered()
+        if self.placement.is_main:
+            self.folder.keep_epoch(epoch.epoch, self._checkpoint(weights, epoch), scores.error < before.best)
+            watch.epoch(epoch, weights["conv1.weight"])
+        self._save(weights)
+
+    def _gathered(self) -> dict[str, Tensor]:
+        """All weights in the one-process form, on the main process. Raises Diverged rather than give bad ones."""
+        weights = self.placement.gather(self.learner.weights())
+        if not all(tensor.isfinite().all() for tensor in weights.values()):
+            self._diverged(self.progress.step - 1)
+        return weights
+
+    def _save(self, weights: dict[str, Tensor] | None = None) -> None:
+        self._look()
+        weights = self._gathered() if weights is None else weights
+        velocity = self.placement.gather(self.learner.optimiser.velocity())
+        losses = self.placement.total(torch.tensor([self.progress.losses], dtype=torch.float64)).item()
+        progress = replace(
+            self.progress, losses=losses / self.placement.replicas, seconds=time.monotonic() - self.started
+        )
+        if self.placement.is_main:
+            self.folder.save(State(progress, weights, velocity))
+        self.placement.barrier()
+
+    def _checkpoint(self, weights: dict[str, Tensor], epoch: Epoch) -> Checkpoint:
+        recipe = self.lesson.recipe
+        return Checkpoint(
+            table=self.lesson.table,
+            recipe=Recipe(stored=recipe.stored, crop=recipe.crop),
+            classes=self.lesson.classes,
+            weights=weights,
+            mean_image=torch.from_numpy(self.lesson.mean_image),
+            provenance={**self.provenance, **asdict(epoch)},
+        )

@@ -1,0 +1,202 @@
+"""From a command line's words to a run: read the data set, check everything, make or read the state, train.
+
+Whatever cannot work is refused here, before anything is written.
+"""
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from model.checkpoint import Checkpoint, load
+from model.data.packed import PackedSet
+from model.data.splits import training_and_validation
+from model.distributed.layout import Parallel
+from model.distributed.placement import Placement
+from model.distributed.rendezvous import join
+from model.embed import choose_device
+from model.network.alexnet import TABLES, AlexNet, initialise
+from model.provenance import commit
+from model.train.callbacks import Watches
+from model.train.finetune import Start, fine_tuning, start
+from model.train.log import RunLog
+from model.train.loop import Trainer, Watch
+from model.train.recipes import RECIPES, TrainingRecipe
+from model.train.run_folder import BadRun, Progress, RunFolder, State
+from model.train.step import Lesson
+
+__all__ = ["TrainConfig", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train a preset on a packed data set."""
+
+    data: Path = field(default=Path("data/cifar10"))  # packed data set, from prepare_dataset.py or fetch_cifar10.py
+    preset: Literal["paper", "release", "cifar"] = "cifar"  # network and recipe
+    out: Path = field(default=Path("runs/cifar10"))  # folder of the run
+    resume: bool = False  # go on with the run in --out; start it where there is none
+    seed: int = 0  # of weights, data order, crops, colours and dropout
+    epochs: int | None = None  # passes over the training images; the preset's own when not given
+    batch: int | None = None  # images a step, over all replicas; the preset's own when not given
+    rate: float | None = None  # learning rate before any drop; the preset's (0.01) is for a thousand classes
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N; several processes take a GPU each
+    parallel: Parallel = "auto"  # how torchrun's processes share the work: columns (the paper), data, hybrid
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 autocast where the device computes in it
+    save_every: int = 1000  # steps between two saves within an epoch; 0: at the end of epochs only
+    keep: int = 2  # epochs whose networks are kept, beside the best and the last
+    init_from: Path | None = None  # checkpoint to fine-tune, its network and its mean image, at a tenth of the rates
+    freeze: tuple[str, ...] = ()  # layers (conv1 ... fc8) that keep the weights of --init-from
+
+
+def train(config: TrainConfig, watch: Watch, *, stop: Callable[[], bool], tell: Callable[[str], None]) -> bool:
+    """Train, or go on training, in this process or in its place among torchrun's: whether the run is finished.
+
+    False: `stop` said so and the run is saved. `tell` hears, on the main process, what a person should read. Raises
+    BadRun, BadDataset, BadCheckpoint, NoSuchDevice, Misplaced and Diverged, each with one clear line.
+    """
+    origin = None if config.init_from is None else load(config.init_from)
+    recipe = _recipe(config, origin)
+    packed = PackedSet.open(config.data)
+    with join(
+        config.parallel,
+        table=TABLES[config.preset] if origin is None else origin.table,
+        classes=len(packed.classes),
+        batch=recipe.batch,
+        device=choose_device(config.device),
+        settings=asdict(config) | {"fingerprint": packed.fingerprint},
+        tell=tell,
+    ) as placement:
+        finished, told = _train(config, recipe, origin, packed, placement, watch, stop)
+        if placement.is_main:
+            tell(told)
+        return finished
+
+
+def _train(
+    config: TrainConfig,
+    recipe: TrainingRecipe,
+    origin: Checkpoint | None,
+    packed: PackedSet,
+    placement: Placement,
+    watch: Watch,
+    stop: Callable[[], bool],
+) -> tuple[bool, str]:
+    """Train in this place; whether the run is finished, and what to say of it."""
+    lesson, fresh = _lesson(config, recipe, origin, packed, placement)
+    identity = _identity(config, lesson, origin, packed)
+    folder = RunFolder(config.out, identity, config.keep)
+    state = folder.begin(config.resume, sum(tensor.nbytes for tensor in fresh.weights.values()))
+    placement.barrier()  # nobody writes before everybody has looked
+    if folder.done():
+        return True, f"trained already: {folder.final}"
+    provenance = {**identity, "data_name": packed.name, **_versions()}
+    trainer = Trainer(lesson, placement, folder, fresh if state is None else state, provenance)
+    watches: Sequence[Watch] = [RunLog(config.out, provenance), watch] if placement.is_main else []
+    if trainer.run(Watches(watches), save_every=config.save_every, stop=stop):
+        return True, f"trained: {folder.final}"
+    return False, f"stopped and saved: {folder.state}; --resume goes on"
+
+
+def _lesson(
+    config: TrainConfig, recipe: TrainingRecipe, origin: Checkpoint | None, packed: PackedSet, placement: Placement
+) -> tuple[Lesson, State]:
+    """What is to be learned, and step 0. Raises BadRun, BadDataset and BadCheckpoint for what cannot be."""
+    if packed.size != recipe.stored:
+        taker = f"preset {config.preset!r}" if origin is None else config.init_from
+        raise BadRun(
+            f"{packed.path} holds {packed.size} x {packed.size} images, {taker} takes "
+            f"{recipe.stored} x {recipe.stored}: pack them with --size {recipe.stored}"
+        )
+    learn, validate = training_and_validation(packed)
+    if len(learn) < recipe.batch:
+        raise BadRun(
+            f"{packed.path}: {len(learn)} training images are fewer than a batch of {recipe.batch}; see --batch"
+        )
+    begun = _begun(config, packed.classes, origin)
+    lesson = Lesson(
+        table=begun.table if begun else TABLES[config.preset],
+        recipe=recipe,
+        classes=packed.classes,
+        train=learn,
+        validation=validate,
+        mean_image=begun.mean_image.numpy() if begun else packed.mean_image,
+        pca=packed.pca,
+        seed=config.seed,
+        bf16=_bf16(config.precision, placement.device),
+        frozen=begun.frozen if begun else (),
+    )
+    return lesson, State(Progress(), begun.weights, {}) if begun else _fresh(lesson, config.seed)
+
+
+def _begun(config: TrainConfig, classes: tuple[str, ...], origin: Checkpoint | None) -> Start | None:
+    """What --init-from gives. Raises BadRun and BadCheckpoint for layers that cannot be frozen."""
+    if origin is None:
+        if config.freeze:
+            raise BadRun("--freeze keeps a checkpoint's weights: name it with --init-from")
+        return None
+    return start(origin, classes, _generator(config.seed), config.freeze)
+
+
+def _recipe(config: TrainConfig, origin: Checkpoint | None) -> TrainingRecipe:
+    """The preset's, fitted to the checkpoint it starts from, with the three numbers that a command line may change."""
+    recipe = RECIPES[config.preset] if origin is None else fine_tuning(RECIPES[config.preset], origin)
+    recipe = replace(recipe, epochs=recipe.epochs if config.epochs is None else config.epochs)
+    recipe = replace(recipe, batch=recipe.batch if config.batch is None else config.batch)
+    if config.rate is not None:
+        if not 0 < config.rate < float("inf"):
+            raise BadRun(f"--rate {config.rate}: a positive number is accepted")
+        recipe = recipe.scaled(config.rate / recipe.rate)
+    for name, value in (("epochs", recipe.epochs), ("batch", recipe.batch), ("keep", config.keep)):
+        if value < 1:
+            raise BadRun(f"--{name} {value}: at least 1 is accepted")
+    if config.seed < 0 or config.save_every < 0:
+        raise BadRun(f"--seed {config.seed} --save-every {config.save_every}: neither may be negative")
+    return recipe
+
+
+def _identity(config: TrainConfig, lesson: Lesson, origin: Checkpoint | None, packed: PackedSet) -> dict[str, Any]:
+    """What makes a run this run; a resume must have the same."""
+    return {
+        "preset": config.preset,
+        "recipe": asdict(lesson.recipe),
+        "data": packed.fingerprint,
+        "seed": config.seed,
+        "precision": "bf16" if lesson.bf16 else "fp32",
+        "init_from": None if origin is None else origin.fingerprints(),
+        "frozen": list(lesson.frozen),
+    }
+
+
+def _fresh(lesson: Lesson, seed: int) -> State:
+    """Step 0: the same weights on every kind of machine."""
+    network = initialise(AlexNet(lesson.table, len(lesson.classes)), _generator(seed))
+    return State(Progress(), {name: tensor.detach() for name, tensor in network.named_parameters()}, {})
+
+
+def _generator(seed: int) -> torch.Generator:
+    """Of the weights that are drawn."""
+    state = int(np.random.SeedSequence([seed, 3]).generate_state(1, np.uint64)[0]) >> 1
+    return torch.Generator().manual_seed(state)
+
+
+def _bf16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16. A CPU without the instructions emulates it, far slower than float32."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def _versions() -> dict[str, str | None]:
+    """What the run was made with."""
+    return {
+        "commit": commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,105 @@
+"""One process's network while it learns: augment, forward, backward, update; and how good it is by now.
+
+Knows no files and no epochs. With the weights, velocities and a step's number, everything that happens is determined.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.data.loader import Batch, Labelled, read
+from model.distributed.placement import Placement
+from model.evaluation import Scores, Tally
+from model.network.alexnet import Table
+from model.preprocess import network_input
+from model.train.augment import augment, colour_basis, draw
+from model.train.optimiser import SGD
+from model.train.recipes import TrainingRecipe
+from model.train.schedule import Rates
+
+__all__ = ["Learner", "Lesson"]
+
+VALIDATION_BATCH = 512  # images
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned, and how: the same on every process of a run."""
+
+    table: Table
+    recipe: TrainingRecipe
+    classes: tuple[str, ...]
+    train: Labelled
+    validation: Labelled
+    mean_image: NDArray[np.float32]  # (S, S, 3)
+    pca: tuple[NDArray[np.float64], NDArray[np.float64]]
+    seed: int
+    bf16: bool  # arithmetic of training in bfloat16 where it is safe, weights in float32; validation is float32
+    frozen: tuple[str, ...] = ()  # layers that keep their weights
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Whole batches; the rows left over differ from epoch to epoch."""
+        return len(self.train) // self.recipe.batch
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.steps_an_epoch * self.recipe.epochs
+
+
+class Learner:
+    """The network, its optimiser and what they need on the device."""
+
+    def __init__(self, lesson: Lesson, placement: Placement, weights: Mapping[str, Tensor]) -> None:
+        """`weights` is the one-process form; each process takes its part."""
+        self.lesson, self.placement = lesson, placement
+        self.device = placement.device
+        self.network = placement.network(lesson.table, len(lesson.classes))
+        self.network.load_state_dict(placement.share(weights))
+        parameters = dict(self.network.named_parameters())
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(name.rsplit(".", 1)[0] not in lesson.frozen)
+        self.optimiser = SGD(parameters, lesson.recipe, lesson.frozen)
+        self.mean = torch.from_numpy(lesson.mean_image).to(self.device)
+        self.basis = colour_basis(lesson.recipe, lesson.pca).to(self.device)
+        share = lesson.recipe.batch // placement.replicas
+        self.rows = slice(placement.replica * share, (placement.replica + 1) * share)
+
+    def step(self, batch: Batch, number: int, rates: Rates, *, colour: bool) -> Tensor:
+        """Learn from this replica's part of step `number`'s batch; its mean loss before the step, on the device."""
+        recipe = self.lesson.recipe
+        draws = draw(self.lesson.seed, number, recipe.batch, recipe, colour=colour).rows(self.rows)
+        images = augment(batch.images, draws, self.mean, self.basis, recipe)
+        masks = self.placement.masks(self.lesson.table, seed=self.lesson.seed, step=number, batch=recipe.batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.lesson.bf16):
+            logits, _ = self.network(images, masks)
+        loss = F.cross_entropy(logits.float(), batch.labels)
+        # The objective is the sum over the processes of one network.
+        (loss / self.placement.columns).backward()  # type: ignore[no-untyped-call]
+        self.placement.average_gradients(list(self.optimiser.parameters.values()))
+        self.optimiser.step(rates)
+        return loss.detach()
+
+    def scores(self) -> Scores:
+        """Top-1, top-5 and loss on the validation rows, from their centre view, in float32; the same everywhere."""
+        validation, tally = self.lesson.validation, Tally()
+        size, replicas = self.lesson.recipe.stored, self.placement.replicas
+        # Equal parts, so that every replica has as many batches, and as many images in each, to within one.
+        parts = np.array_split(np.arange(len(validation)), -(-len(validation) // (VALIDATION_BATCH * replicas)))
+        mine = [part[self.placement.replica :: replicas] for part in parts]
+        with torch.inference_mode():
+            for batch in read(validation, mine, size, self.device):
+                logits, _ = self.network(network_input(batch.images, self.mean, self.lesson.recipe.crop))
+                tally.add(logits.softmax(dim=1), batch.labels)
+        tally.sums = self.placement.total(tally.sums)
+        return tally.scores()
+
+    def weights(self) -> dict[str, Tensor]:
+        """This process's parameters, by name: the live tensors."""
+        return dict(self.network.named_parameters())

@@ -1,0 +1,163 @@
+"""The ILSVRC archives in their exact layout, small: labels through the kit's own synsets, pictures read in place."""
+
+import io
+import json
+import struct
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.data.ilsvrc import ilsvrc_sources, read_devkit
+from model.data.matfile import read_mat
+from model.data.packed import BadDataset, PackedSet
+from model.data.packing import pack
+from model.data.splits import shuffled
+from model.preprocess import stored_image
+from tests.pictures import encoded, photograph
+
+# Written by scipy.io.savemat, compressed, with the fields of the real kit; ids 1-4 are leaves, 5 and 6 lie above them.
+META = Path(__file__).parents[2] / "golden" / "ilsvrc_meta.mat"
+WNIDS = {1: "n02119789", 2: "n03126707", 3: "n02012849", 4: "n01440764"}
+TRUTH = [4, 1, 3, 3, 2]
+
+
+def tar(members: dict[str, bytes], mode: str = "w") -> bytes:
+    """An archive of these files."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, data in members.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(data)
+            archive.addfile(about, io.BytesIO(data))
+    return out.getvalue()
+
+
+def picture(seed: int) -> bytes:
+    return encoded(photograph(60, 80, seed=seed), "JPEG")
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """The train tar of tars, the validation tar and the development kit."""
+    inner = {
+        f"{wnid}.tar": tar({f"{wnid}_{number}.JPEG": picture(10 * ilsvrc + number) for number in range(3)})
+        for ilsvrc, wnid in sorted(WNIDS.items(), key=lambda item: item[1])
+    }
+    (tmp_path / "train.tar").write_bytes(tar(inner))
+    names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in (3, 1, 5, 2, 4)]  # in no order, as tars may be
+    (tmp_path / "val.tar").write_bytes(tar({name: picture(int(name[15:23])) for name in names}))
+    (tmp_path / "kit.tar.gz").write_bytes(kit(META.read_bytes()))
+    return tmp_path / "train.tar", tmp_path / "val.tar", tmp_path / "kit.tar.gz"
+
+
+def kit(meta: bytes, truth: str = "\n".join(map(str, TRUTH)) + "\n") -> bytes:
+    """The kit's archive, with a readme and the synsets' copy that it does not mean."""
+    top = "ILSVRC2012_devkit_t12"
+    files = {f"{top}/readme.txt": b"...", f"{top}/data/meta.mat": meta, f"{top}/evaluation/meta.mat": b"x"}
+    return tar({**files, f"{top}/data/ILSVRC2012_validation_ground_truth.txt": truth.encode()}, "w:gz")
+
+
+def test_the_kits_ids_are_mapped_by_its_synsets_not_by_sorting(archives: tuple[Path, Path, Path]) -> None:
+    found = read_devkit(archives[2])
+    assert found.wnids == ("n01440764", "n02012849", "n02119789", "n03126707")
+    assert found.names == ("tench", "crane (n02012849)", "kit fox", "crane (n03126707)")
+    assert [found.wnids[label] for label in found.truth] == [WNIDS[ilsvrc] for ilsvrc in TRUTH]
+
+
+def test_pictures_are_read_where_they_lie(archives: tuple[Path, Path, Path]) -> None:
+    splits = ilsvrc_sources(*archives, size=24)
+    train, val = splits["train"].read(0, 99), splits["val"].read(0, 99)
+    assert [item.name for item in train] == [f"{w}/{w}_{n}.JPEG" for w in sorted(WNIDS.values()) for n in range(3)]
+    numbers = {wnid: ilsvrc for ilsvrc, wnid in WNIDS.items()}
+    for item in train:
+        wnid, number = item.name[:9], int(item.name[-6])
+        assert sorted(WNIDS.values())[item.label] == wnid
+        np.testing.assert_array_equal(item.image, stored_image(picture(10 * numbers[wnid] + number), 24))
+    assert [item.name for item in val] == [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 6)]
+    for number, item in enumerate(val, start=1):
+        assert sorted(WNIDS.values())[item.label] == WNIDS[TRUTH[number - 1]]
+        np.testing.assert_array_equal(item.image, stored_image(picture(number), 24))
+
+
+def test_they_are_packed_like_any_other_collection(archives: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    splits = ilsvrc_sources(*archives, size=24)
+    pack(tmp_path / "set", {**splits, "train": shuffled(splits["train"])}, encoding="jpeg")
+    packed = PackedSet.open(tmp_path / "set")
+    assert (len(packed.split("train")), len(packed.split("val"))) == (12, 5)
+    assert packed.classes == read_devkit(archives[2]).names
+    for name, label in zip(packed.split("train").names, packed.split("train").labels, strict=True):
+        assert sorted(WNIDS.values())[label] == name[:9]
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_partial_download_is_refused_by_name(archives: tuple[Path, Path, Path], which: int) -> None:
+    whole = archives[which].read_bytes()
+    end = len(whole.rstrip(b"\0"))  # a tar is padded beyond its last file
+    for keep in (0, 100, end // 2, *(range(512, end, 512) if which < 2 else ())):  # between two files, too
+        archives[which].write_bytes(whole[:keep])
+        with pytest.raises(BadDataset, match=archives[which].name):
+            ilsvrc_sources(*archives, size=24)
+    archives[which].unlink()
+    with pytest.raises(BadDataset, match=f"{archives[which].name}: No such file"):
+        ilsvrc_sources(*archives, size=24)
+
+
+def test_archives_in_each_others_place_are_refused(archives: tuple[Path, Path, Path]) -> None:
+    train, val, devkit = archives
+    with pytest.raises(BadDataset, match="is not the archive of a class of the kit"):
+        ilsvrc_sources(val, val, devkit, 24)
+    with pytest.raises(BadDataset, match=r"no ground truth for n01440764\.tar"):
+        ilsvrc_sources(train, train, devkit, 24)
+    with pytest.raises(BadDataset, match=r"no data/meta\.mat in it"):
+        ilsvrc_sources(train, val, val, 24)
+
+
+def test_a_kit_that_contradicts_itself_is_refused(archives: tuple[Path, Path, Path]) -> None:
+    for data in (kit(META.read_bytes(), "4\n9\n"), kit(META.read_bytes(), "cat\n")):
+        archives[2].write_bytes(data)
+        with pytest.raises(BadDataset, match="do not fit together"):
+            read_devkit(archives[2])
+    archives[2].write_bytes(kit(META.read_bytes(), "4\n"))
+    with pytest.raises(BadDataset, match="no ground truth for ILSVRC2012_val"):
+        ilsvrc_sources(*archives, size=24)
+    archives[2].write_bytes(kit(META.read_bytes(), "4\n" * 6))
+    with pytest.raises(BadDataset, match="5 pictures where the kit has the truth of 6"):
+        ilsvrc_sources(*archives, size=24)
+
+
+def test_a_matlab_file_is_read_as_it_was_written() -> None:
+    synsets = read_mat(META.read_bytes())["synsets"]
+    assert [int(synset["ILSVRC2012_ID"].item()) for synset in synsets] == [1, 2, 3, 4, 5, 6]
+    assert synsets[0]["words"] == "kit fox, Vulpes macrotis"
+    assert synsets[0]["children"].size == 0
+    assert synsets[4]["children"].tolist() == [[6, 1]]
+    assert synsets[3]["num_train_images"].tolist() == [[1300]]
+
+
+def test_numbers_texts_and_cells_of_an_uncompressed_matlab_file() -> None:
+    def element(kind: int, body: bytes) -> bytes:
+        return struct.pack("<II", kind, len(body)) + body + b"\0" * (-len(body) % 8)
+
+    def matrix(kind: int, shape: tuple[int, ...], name: str, *rest: bytes) -> bytes:
+        flags, sides = struct.pack("<II", kind, 0), struct.pack(f"<{len(shape)}i", *shape)
+        return element(14, element(6, flags) + element(5, sides) + element(1, name.encode()) + b"".join(rest))
+
+    numbers = matrix(6, (2, 3), "a", element(2, bytes(range(6))))  # doubles, stored as bytes
+    text = matrix(4, (1, 2), "b", struct.pack("<HH", 4, 4) + "öß".encode("utf-16-le"))  # small: within its tag
+    cell = matrix(1, (1, 2), "c", numbers, element(14, b""))
+    read = read_mat(b" " * 124 + b"\0\1IM" + numbers + text + struct.pack("<II", 15, len(z := zlib.compress(cell))) + z)
+    assert (
+        json.dumps({key: value.tolist() for key, value in read.items() if key == "a"})
+        == '{"a": [[0, 2, 4], [1, 3, 5]]}'
+    )
+    assert read["b"] == "öß"
+    assert [part.shape for part in read["c"]] == [(2, 3), (0, 0)]
+
+
+@pytest.mark.parametrize("damage", [slice(0, 100), slice(0, -9), slice(4, None)])
+def test_a_damaged_matlab_file_is_refused(damage: slice) -> None:
+    with pytest.raises(BadDataset, match="MATLAB"):
+        read_mat(META.read_bytes()[damage])

@@ -1,0 +1,218 @@
+"""Packing: round trips, sums, and the same bytes however often it was killed."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.data import packing
+from model.data.packed import BadDataset, PackedSet
+from model.data.packed_writer import Encoding
+from model.data.packing import pack
+from model.data.sources import ArraySource, Item, folder_source
+from tests.pictures import BROKEN, encoded, photograph
+
+ROOT = Path(__file__).parents[3]
+ENCODINGS = st.sampled_from(["raw", "jpeg"])
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+class Fragile(ArraySource):
+    """Pictures of which some are broken, and whose reading can be made to fail."""
+
+    broken: frozenset[int] = frozenset()
+    fails_at: int | None = None
+
+    def read(self, start: int, stop: int) -> list[Item]:
+        if self.fails_at is not None and start <= self.fails_at < stop:
+            raise Interrupted
+        items = super().read(start, stop)
+        return [Item(i.image_id, i.name, i.label, None, "broken") if i.image_id in self.broken else i for i in items]
+
+
+def fragile(rows: int, size: int = 5, broken: frozenset[int] = frozenset(), fails_at: int | None = None) -> Fragile:
+    """Random pictures of three classes."""
+    rng = np.random.default_rng(rows)
+    images = rng.integers(0, 256, (rows, size, size, 3), dtype=np.uint8)
+    made = Fragile(images, rng.integers(0, 3, rows), [f"{row}é.png" for row in range(rows)], ("a", "b", "c"), f"{rows}")
+    object.__setattr__(made, "broken", broken)
+    object.__setattr__(made, "fails_at", fails_at)
+    return made
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Every file of a packed set."""
+    return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
+
+
+@given(rows=st.integers(1, 40), size=st.integers(1, 9), encoding=ENCODINGS, data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_what_is_packed_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, size: int, encoding: Encoding, data: st.DataObject
+) -> None:
+    broken = data.draw(st.frozensets(st.integers(0, rows - 1), max_size=rows - 1))
+    source = fragile(rows, size, broken)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "BLOCK", data.draw(st.integers(1, 12)))
+        packed = pack(tmp_path_factory.mktemp("packed") / "set", {"train": source}, encoding=encoding)
+    split = packed.split("train")
+    kept = [row for row in range(rows) if row not in broken]
+    images = split.images(slice(None))
+    assert list(split.names) == [source.names[row] for row in kept]
+    np.testing.assert_array_equal(split.labels, source.labels[kept])
+    assert split.skipped == tuple((source.names[row], "broken") for row in sorted(broken))
+    if encoding == "raw":
+        np.testing.assert_array_equal(images, source.images[kept])
+    np.testing.assert_array_equal(packed.mean_image, images.mean(axis=0, dtype=np.float64).astype(np.float32))
+    check_colours(packed, images)
+
+
+def check_colours(packed: PackedSet, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    """Eigenvalues and eigenvectors are those of the covariance of all pixels."""
+    values, vectors = packed.pca
+    covariance = np.cov(images.reshape(-1, 3).T.astype(np.float64), bias=True)
+    assert (np.diff(values) <= 0).all()
+    np.testing.assert_allclose(vectors @ vectors.T, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(vectors.T @ np.diag(values) @ vectors, covariance, atol=1e-6)
+
+
+@given(stops=st.lists(st.integers(0, 59), max_size=5), encoding=ENCODINGS, block=st.integers(1, 9))
+@settings(max_examples=10, deadline=None)
+def test_interruptions_do_not_show(
+    tmp_path_factory: pytest.TempPathFactory, stops: list[int], encoding: Encoding, block: int
+) -> None:
+    place = tmp_path_factory.mktemp("packed")
+    broken = frozenset({0, 7, 8, 33})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "BLOCK", block)
+        patch.setattr(packing, "DURABLE", 2)
+        for stop in stops:
+            with contextlib.suppress(Interrupted):  # no interruption where an earlier run has been already
+                pack(place / "set", {"train": fragile(60, broken=broken, fails_at=stop)}, encoding=encoding)
+            if not (place / "set" / "meta.json").exists():
+                with (place / "set" / "train" / "names.txt").open("ab") as grown:
+                    grown.write(b"half a na")  # written, but not vouched for
+        pack(place / "set", {"train": fragile(60, broken=broken)}, encoding=encoding)
+        (place / "whole").mkdir()
+        pack(place / "whole" / "set", {"train": fragile(60, broken=broken)}, encoding=encoding)
+    assert contents(place / "set") == contents(place / "whole" / "set")
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "BLOCK", 10)
+    monkeypatch.setattr(packing, "DURABLE", 1)
+    with pytest.raises(Interrupted):
+        pack(tmp_path / "set", {"train": fragile(60, fails_at=45)})
+    done: list[tuple[str, int, int]] = []
+    pack(tmp_path / "set", {"train": fragile(60)}, report=lambda *row: done.append(row))
+    assert done[0][1] > 30
+    assert done[-1] == ("train", 60, 60)
+    again: list[tuple[str, int, int]] = []
+    pack(tmp_path / "set", {"train": fragile(60)}, report=lambda *row: again.append(row))
+    assert again == []
+
+
+def test_other_inputs_or_lost_files_start_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "BLOCK", 10)
+    monkeypatch.setattr(packing, "DURABLE", 1)
+    with pytest.raises(Interrupted):
+        pack(tmp_path / "set", {"train": fragile(60, fails_at=45)})
+    with pytest.raises(Interrupted):
+        pack(tmp_path / "set", {"train": fragile(70, fails_at=45)}, encoding="jpeg")
+    (tmp_path / "set" / "train" / "images.bin").write_bytes(b"")
+    packed = pack(tmp_path / "set", {"train": fragile(70)}, encoding="jpeg")
+    assert len(packed.split("train").images(slice(None))) == 70
+    assert not (tmp_path / "set" / "train" / "images.npy").exists()
+
+
+def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
+    pack(tmp_path / "set", {"train": fragile(5)})
+    with pytest.raises(BadDataset, match="already holds a set made of something else"):
+        pack(tmp_path / "set", {"train": fragile(6)})
+    photographs = tmp_path / "mine"
+    (photographs / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(BadDataset, match=r"not an empty place, it holds train/cat"):
+        pack(photographs, {"train": fragile(5)})
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BadDataset, match="cannot be written"):
+        pack(tmp_path / "file", {"train": fragile(5)})
+
+
+def test_sources_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadDataset, match="needs a split named train"):
+        pack(tmp_path, {"test": fragile(5)})
+    with pytest.raises(BadDataset, match="split 'test' has other classes or another size"):
+        pack(tmp_path, {"train": fragile(5, 6), "test": fragile(5, 7)})
+
+
+def test_a_set_without_one_readable_picture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadDataset, match="none of the 3 training pictures could be read"):
+        pack(tmp_path / "set", {"train": fragile(3, broken=frozenset(range(3)))})
+
+
+def test_a_disk_too_small_is_noticed_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_free", lambda _: 100)
+    with pytest.raises(BadDataset, match=r"needs 0\.0 GB, 0\.0 are free; try the encoding jpeg"):
+        pack(tmp_path / "set", {"train": fragile(5)})
+    assert not (tmp_path / "set" / "train").exists()
+
+
+def test_a_second_process_is_turned_away(tmp_path: Path) -> None:
+    with packing._alone(tmp_path), pytest.raises(BadDataset, match="another process is packing here"):
+        pack(tmp_path, {"train": fragile(5)})
+
+
+def test_corrupt_files_are_listed_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "images" / "things").mkdir(parents=True)
+    for name, make in BROKEN.items():
+        (tmp_path / "images" / "things" / f"{name}.jpg").write_bytes(make())
+    (tmp_path / "images" / "things" / "good.png").write_bytes(encoded(photograph()))
+    (tmp_path / "images" / "stray.png").write_bytes(encoded(photograph()))
+    split = pack(tmp_path / "set", {"train": folder_source(tmp_path / "images", 16)}).split("train")
+    assert list(split.names) == ["things/good.png"]
+    assert len(split.skipped) == len(BROKEN) + 1
+    assert dict(split.skipped)["stray.png"] == "it lies outside the class folders"
+    assert "is empty" in dict(split.skipped)["things/empty.jpg"]
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from model.data import packing
+from model.data.sources import folder_source
+packing.BLOCK, packing.DURABLE = 16, 1
+packing.pack(Path(sys.argv[2]), {"train": folder_source(sys.argv[1], 48)})
+"""
+
+
+def test_kill_minus_nine_then_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for number in range(600):
+        file = images / f"c{number % 3}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encoded(photograph(24, 32, seed=number)) if number % 50 else b"broken")
+    killed, progress = tmp_path / "killed" / "set", tmp_path / "killed" / "set" / "train" / "progress.npz"
+    for _ in range(2):
+        before = progress.stat().st_mtime_ns if progress.exists() else 0
+        with subprocess.Popen([sys.executable, "-c", PROGRAM, images, killed], cwd=ROOT) as process:
+            while process.poll() is None and (not progress.exists() or progress.stat().st_mtime_ns == before):
+                time.sleep(0.001)
+            process.kill()
+        assert not (killed / "meta.json").exists()
+        assert progress.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "BLOCK", 16)
+        pack(killed, {"train": folder_source(images, 48)})
+        pack(tmp_path / "whole" / "set", {"train": folder_source(images, 48)})
+    assert contents(killed) == contents(tmp_path / "whole" / "set")

@@ -1,0 +1,157 @@
+"""Collections: ids, order, labels, and what is left out with a reason."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.data.packed import BadDataset
+from model.data.packing import pack
+from model.data.sources import folder_source, open_source, packed_source
+from model.data.splits import divided, folder_splits, shuffled
+from model.preprocess import stored_image
+from tests.pictures import BROKEN, PICTURES, encoded, photograph
+
+
+def class_folders(root: Path, classes: int = 3, each: int = 4) -> Path:
+    """PNG photographs of 40 x 30, each different, in folders c0, c1, ..."""
+    for label in range(classes):
+        for number in range(each):
+            file = root / f"c{label}" / f"{number:03d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(encoded(photograph(30, 40, seed=100 * label + number)))
+    return root
+
+
+def test_ids_follow_classes_then_names_and_images_are_the_one_preprocessing(tmp_path: Path) -> None:
+    source = folder_source(class_folders(tmp_path), 16)
+    items = source.read(0, len(source))
+    assert source.classes == ("c0", "c1", "c2")
+    assert [item.image_id for item in items] == list(range(12))
+    assert [item.name for item in items] == [f"c{c}/{n:03d}.png" for c in range(3) for n in range(4)]
+    assert [item.label for item in items] == [0] * 4 + [1] * 4 + [2] * 4
+    for item in items:
+        assert item.skipped is None
+        assert item.image is not None
+        np.testing.assert_array_equal(item.image, stored_image((tmp_path / item.name).read_bytes(), 16))
+
+
+def test_any_stretch_reads_the_same_items(tmp_path: Path) -> None:
+    source = folder_source(class_folders(tmp_path), 8)
+    whole = source.read(0, 12)
+    for start, stop in ((0, 5), (5, 12), (11, 99), (4, 4)):
+        for one, other in zip(source.read(start, stop), whole[start:stop], strict=True):
+            assert (one.image_id, one.name, one.label) == (other.image_id, other.name, other.label)
+            np.testing.assert_array_equal(one.image, other.image)
+
+
+def test_broken_files_keep_their_ids_and_say_why(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "odd").mkdir()
+    for number, make in enumerate(PICTURES.values()):
+        (tmp_path / "good" / f"{number:03d}").write_bytes(make())
+    for name, make in BROKEN.items():
+        (tmp_path / "odd" / f"{name}.jpg").write_bytes(make())
+    items = folder_source(tmp_path, 16).read(0, 1000)
+    good, odd = items[: len(PICTURES)], items[len(PICTURES) :]
+    assert all(item.image is not None and item.skipped is None for item in good)
+    assert all(item.image is None and item.skipped for item in odd)
+    assert [item.image_id for item in odd] == list(range(len(PICTURES), len(items)))
+    assert [item.name for item in odd] == sorted(f"odd/{name}.jpg" for name in BROKEN)
+
+
+def test_a_file_that_goes_away_is_skipped(tmp_path: Path) -> None:
+    source = folder_source(class_folders(tmp_path), 8)
+    (tmp_path / "c1" / "002.png").unlink()
+    item = source.read(6, 7)[0]
+    assert item.image is None
+    assert item.skipped == "the file cannot be read: No such file or directory"
+
+
+def test_hidden_files_stray_files_and_strange_names(tmp_path: Path) -> None:
+    class_folders(tmp_path, classes=1, each=1)
+    (tmp_path / "c0" / ".DS_Store").write_bytes(b"x")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "stray.png").write_bytes(PICTURES["plain PNG"]())
+    (tmp_path / "c0" / "deep").mkdir()
+    (tmp_path / "c0" / "deep" / "two\nlines.png").write_bytes(PICTURES["plain PNG"]())
+    Path(os.fsdecode(os.fsencode(tmp_path / "c0") + b"/\xff.png")).write_bytes(PICTURES["plain PNG"]())
+    items = folder_source(tmp_path, 8).read(0, 99)
+    assert [(item.name, item.label) for item in items] == [
+        ("c0/000.png", 0),
+        ("c0/deep/two\\nlines.png", 0),
+        ("c0/\\xff.png", 0),
+        ("stray.png", -1),
+    ]
+    assert all(item.image is not None for item in items)
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(BadDataset, match="a folder of class folders is wanted"):
+            folder_source(place, 8)
+
+
+def test_the_fingerprint_notices_what_changed(tmp_path: Path) -> None:
+    before = folder_source(class_folders(tmp_path), 8)
+    assert before.fingerprint == folder_source(tmp_path, 8).fingerprint
+    assert before.fingerprint != folder_source(tmp_path, 9).fingerprint
+    (tmp_path / "c0" / "000.png").write_bytes(PICTURES["plain PNG"]())
+    assert before.fingerprint != folder_source(tmp_path, 8).fingerprint
+
+
+def test_a_packed_set_is_a_collection_too(tmp_path: Path) -> None:
+    folder = folder_source(class_folders(tmp_path / "images"), 8)
+    packed = pack(tmp_path / "packed", {"train": folder})
+    for source in (packed_source(packed), open_source(tmp_path / "packed", 8)):
+        assert source.classes == folder.classes
+        assert (source.size, len(source)) == (8, 12)
+        for ours, theirs in zip(source.read(3, 99), folder.read(3, 99), strict=True):
+            assert (ours.image_id, ours.name, ours.label) == (theirs.image_id, theirs.name, theirs.label)
+            np.testing.assert_array_equal(ours.image, theirs.image)
+    with pytest.raises(BadDataset, match="images of 8 pixels where the network's recipe stores 32"):
+        open_source(tmp_path / "packed", 32)
+    with pytest.raises(BadDataset, match="no split 'val'; it has train"):
+        open_source(tmp_path / "packed", 8, "val")
+
+
+def test_open_source_takes_the_train_folder_where_there_is_one(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train")
+    class_folders(tmp_path / "val", each=1)
+    assert len(open_source(tmp_path, 8)) == 12
+    assert len(open_source(tmp_path, 8, "val")) == 3
+
+
+def test_shuffled_holds_the_same_pictures_in_a_fixed_order_that_mixes_classes(tmp_path: Path) -> None:
+    source = folder_source(class_folders(tmp_path, each=30), 8)
+    mixed = shuffled(source)
+    assert sorted(p.name for p in mixed.pictures) == [p.name for p in source.pictures]
+    assert [p.name for p in mixed.pictures] == [p.name for p in shuffled(mixed).pictures]
+    labels = np.array([p.label for p in mixed.pictures])
+    assert (np.diff(labels) != 0).sum() > 40  # 60 expected of 89, 2 when sorted by class
+
+
+def test_a_pictures_side_of_the_split_depends_on_its_name_alone(tmp_path: Path) -> None:
+    small = folder_splits(class_folders(tmp_path, each=20), 8, 0.3)
+    held = {p.name for p in small["val"].pictures}
+    assert 5 < len(held) < 30
+    assert held.isdisjoint(p.name for p in small["train"].pictures)
+    large = folder_splits(class_folders(tmp_path, each=40), 8, 0.3)
+    assert held == {p.name for p in large["val"].pictures if int(p.name[-7:-4]) < 20}
+    assert "val" not in folder_splits(tmp_path, 8, 0.0)
+    with pytest.raises(BadDataset, match="at least 0 and below 1"):
+        divided(small["train"], 1.0)
+
+
+def test_train_and_val_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train")
+    class_folders(tmp_path / "val", classes=2, each=1)
+    splits = folder_splits(tmp_path, 8, 0.5)
+    assert len(splits["train"]) == 12
+    assert [(p.name, p.label) for p in splits["val"].pictures] == [("c0/000.png", 0), ("c1/000.png", 1)]
+    assert splits["val"].classes == splits["train"].classes
+    class_folders(tmp_path / "val", classes=4, each=1)
+    with pytest.raises(BadDataset, match="classes that the training pictures do not have: c3"):
+        folder_splits(tmp_path, 8, 0.5)

@@ -1,0 +1,181 @@
+"""The table is the paper's network: its counts layer by layer, its 224, its two columns, its start."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.network.alexnet import CIFAR, PAPER, RELEASE, TABLES, AlexNet, Conv, Dense, Table, initialise
+from model.network.dropout import dropout_masks
+
+# Computed by hand from the figure 2 of the paper, not by this code.
+PARAMETERS = {
+    "conv1": 34_944,
+    "conv2": 307_456,
+    "conv3": 885_120,
+    "conv4": 663_936,
+    "conv5": 442_624,
+    "fc6": 37_752_832,
+    "fc7": 16_781_312,
+    "fc8": 4_097_000,
+}
+MULTIPLY_ADDS = {
+    "conv1": 105_415_200,
+    "conv2": 223_948_800,
+    "conv3": 149_520_384,
+    "conv4": 112_140_288,
+    "conv5": 74_760_192,
+    "fc6": 37_748_736,
+    "fc7": 16_777_216,
+    "fc8": 4_096_000,
+}
+SMALL = Table(
+    name="small",
+    crop=16,
+    rows=(
+        Conv(8, kernel=3, padding=(1, 1, 1, 1), sees="image", then="relu norm pool", std=None),
+        Conv(8, kernel=3, padding=(1, 1, 1, 1), std=None),
+        Conv(8, kernel=3, padding=(1, 1, 1, 1), sees="both", then="relu pool", std=None),
+        Dense(16, dropout=0.5, std=None),
+        Dense(12, dropout=0.5, std=None),
+        Dense(None, std=None),
+    ),
+)
+
+
+def fresh(table: Table, classes: int, seed: int = 0) -> AlexNet:
+    return initialise(AlexNet(table, classes), torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("table", [PAPER, RELEASE], ids=lambda table: table.name)
+def test_parameters_and_multiply_adds_are_the_papers(table: Table) -> None:
+    with torch.device("meta"):
+        network = AlexNet(table, classes=1000)
+    counted: dict[str, int] = {}
+    for name, layer in network.named_children():
+        layer.register_forward_hook(
+            lambda layer, _, out, name=name: counted.__setitem__(name, layer.weight[0].numel() * out[0].numel())
+        )
+    logits, embedding = network(torch.empty(1, 3, 224, 224, device="meta"))
+    parameters = {name: sum(p.numel() for p in layer.parameters()) for name, layer in network.named_children()}
+    assert parameters == PARAMETERS
+    assert sum(parameters.values()) == 60_965_224
+    assert counted == MULTIPLY_ADDS
+    assert sum(counted.values()) == 724_406_816
+    assert logits.shape == (1, 1000)
+    assert embedding.shape == (1, 4096)
+
+
+def test_the_last_window_of_conv1_hangs_over_the_right_and_bottom_edge() -> None:
+    """55 windows of 11 at stride 4 start at 0, 4, ... 216, the last reading 3 zeros."""
+    network = fresh(PAPER, 2)
+    pixels = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    seen: list[Tensor] = []
+    network.get_submodule("conv1").register_forward_hook(lambda *call: seen.append(call[2].clone()))
+    network(pixels)
+    weight = network.get_parameter("conv1.weight")
+    corner = (pixels[0, :, 216:, 216:] * weight[5, :, :8, :8]).sum()
+    first = (pixels[0, :, :11, :11] * weight[5]).sum()
+    assert seen[0].shape == (1, 96, 55, 55)
+    torch.testing.assert_close(seen[0][0, 5, 54, 54], corner, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(seen[0][0, 5, 0, 0], first, rtol=1e-4, atol=1e-5)
+
+
+def test_columns_meet_only_where_the_table_says() -> None:
+    """Column b's conv1 reaches column a's conv2 by no path, and conv3 by one."""
+    network, x = fresh(SMALL, 3), torch.randn(2, 3, 16, 16)
+    taps: dict[str, Tensor] = {}
+    for name in ("conv2", "conv3"):
+        network.get_submodule(name).register_forward_hook(
+            lambda _l, _i, out, name=name: taps.__setitem__(name, out.detach().clone())
+        )
+    network(x)
+    before = dict(taps)
+    with torch.no_grad():
+        network.get_parameter("conv1.weight")[4:] *= 2
+    network(x)
+    assert torch.equal(taps["conv2"][:, :4], before["conv2"][:, :4])
+    assert not torch.equal(taps["conv2"][:, 4:], before["conv2"][:, 4:])
+    assert not torch.equal(taps["conv3"][:, :4], before["conv3"][:, :4])
+
+
+def test_release_orders_its_steps_as_the_2012_code_does() -> None:
+    """Norm on the signed conv1 output, and a ReLU after the pool: equal to neither order of the paper."""
+    rows = {name: row.then for name, row in RELEASE.named.items() if isinstance(row, Conv)}
+    assert rows["conv1"] == "norm pool relu"
+    assert rows["conv2"] == "relu norm map_norm pool"
+    assert rows["conv5"] == "pool relu"
+    assert (RELEASE.norm.alpha, RELEASE.norm.k, RELEASE.map_norm.alpha, RELEASE.map_norm.k) == (2e-5, 2.0, 4e-5, 1.0)
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+def test_every_preset_ends_in_4096_features(table: Table) -> None:
+    assert table.width == 4096
+    with torch.device("meta"):
+        logits, embedding = AlexNet(table, classes=10)(torch.empty(2, 3, table.crop, table.crop, device="meta"))
+    assert (tuple(logits.shape), tuple(embedding.shape)) == ((2, 10), (2, 4096))
+
+
+def test_initialisation_is_the_tables_and_repeats() -> None:
+    network = fresh(RELEASE, 10)
+    for name, row in RELEASE.named.items():
+        weight, bias = network.get_parameter(f"{name}.weight"), network.get_parameter(f"{name}.bias")
+        assert row.std is not None
+        assert weight.std().item() == pytest.approx(row.std, rel=0.05)
+        assert torch.equal(bias, torch.full_like(bias, row.bias))
+    again, other = fresh(SMALL, 3, seed=7).state_dict(), fresh(SMALL, 3, seed=8).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in fresh(SMALL, 3, seed=7).state_dict().items())
+    assert not torch.equal(again["conv1.weight"], other["conv1.weight"])
+
+
+def test_the_embedding_is_what_fc8_reads() -> None:
+    network, x = fresh(SMALL, 3), torch.randn(4, 3, 16, 16)
+    logits, embedding = network(x)
+    torch.testing.assert_close(network.get_submodule("fc6")(embedding), logits)
+    assert embedding.min() >= 0
+
+
+def test_masks_drop_and_scale_the_hidden_units() -> None:
+    network, x = fresh(SMALL, 3), torch.randn(4, 3, 16, 16)
+    masks = dropout_masks(SMALL, seed=0, step=3, batch=4, rows=slice(None), columns=(0, 1), device=torch.device("cpu"))
+    assert {name: tuple(mask.shape) for name, mask in masks.items()} == {"fc4": (4, 16), "fc5": (4, 12)}
+    _, embedding = network(x, masks)
+    assert torch.equal(embedding[masks["fc5"] == 0], torch.zeros(int((masks["fc5"] == 0).sum())))
+
+
+def test_columns_and_replicas_draw_their_share_of_the_same_masks() -> None:
+    def draw(rows: slice, columns: tuple[int, ...], step: int = 5) -> Tensor:
+        device = torch.device("cpu")
+        return dropout_masks(CIFAR, seed=1, step=step, batch=128, rows=rows, columns=columns, device=device)["fc7"]
+
+    whole = draw(slice(None), (0, 1))
+    for column, units in enumerate(whole.chunk(2, dim=1)):
+        assert torch.equal(draw(slice(64, 128), (column,)), units[64:])
+    assert not torch.equal(whole, draw(slice(None), (0, 1), step=6))
+    share = (whole == 0).double().mean().item()
+    assert share == pytest.approx(0.3, abs=4 * math.sqrt(0.21 / whole.numel()))  # four standard errors
+    assert whole.max().item() == pytest.approx(1 / 0.7)
+
+
+def test_a_misspelt_step_is_named() -> None:
+    table = replace(SMALL, rows=(Conv(8, kernel=3, sees="image", then="relu nrom"), *SMALL.rows[1:]))
+    with pytest.raises(ValueError, match="not 'nrom'"):
+        AlexNet(table, 2)(torch.zeros(1, 3, 16, 16))
+
+
+def test_torch_can_trace_the_whole_network_forward_and_backward() -> None:
+    """What compiles it on a GPU; traced here with a backend that needs no compiler."""
+    network, x = fresh(SMALL, 3), torch.randn(4, 3, 16, 16)
+    device = torch.device("cpu")
+    masks = dropout_masks(SMALL, seed=0, step=0, batch=4, rows=slice(None), columns=(0, 1), device=device)
+
+    def run(forward: Callable[..., tuple[Tensor, Tensor]]) -> list[Tensor]:
+        logits, embedding = forward(x, masks)
+        gradients = torch.autograd.grad(logits.square().sum(), list(network.parameters()))
+        return [logits.detach(), embedding.detach(), *gradients]
+
+    traced = torch.compile(network, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(run(traced), run(network), rtol=1e-5, atol=1e-6)

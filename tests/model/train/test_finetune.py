@@ -1,0 +1,103 @@
+"""A run may start from another run's network: all kept but the last layer, frozen layers to the bit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.checkpoint import BadCheckpoint, Checkpoint
+from model.data.loader import Batch
+from model.distributed.placement import OneProcess
+from model.network.alexnet import Dense
+from model.preprocess import Recipe
+from model.train.finetune import fine_tuning, start
+from model.train.recipes import CIFAR, PAPER, RELEASE, TrainingRecipe
+from model.train.schedule import Rates, Stalls, schedule_of
+from model.train.step import Learner
+from tests.model.train.lessons import TINY, fresh, lesson
+
+
+def trained(classes: tuple[str, ...] = ("cat", "dog", "frog")) -> Checkpoint:
+    """As a run would leave it, with a mean image that is not the new pictures'."""
+    of = replace(lesson(), classes=classes)
+    return Checkpoint(TINY, Recipe(32, 28), classes, fresh(of).weights, torch.full((32, 32, 3), 99.0))
+
+
+def seeded(seed: int = 4) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_new_classes_get_a_new_last_layer_and_all_else_is_kept() -> None:
+    before = trained()
+    begun = start(before, ("across", "down"), seeded())
+    assert begun.table == TINY
+    assert torch.equal(begun.mean_image, before.mean_image)
+    for name, tensor in before.weights.items():
+        assert torch.equal(begun.weights[name], tensor) is not name.startswith("fc8")
+    assert begun.weights["fc8.weight"].shape == (2, 16)
+    assert begun.weights["fc8.bias"].tolist() == [0.0, 0.0]
+    assert torch.equal(start(before, ("across", "down"), seeded()).weights["fc8.weight"], begun.weights["fc8.weight"])
+    other = start(before, ("across", "down"), seeded(5)).weights["fc8.weight"]
+    assert not torch.equal(other, begun.weights["fc8.weight"])
+    begun.weights["conv1.weight"].zero_()
+    assert before.weights["conv1.weight"].abs().sum() > 0
+
+
+def test_the_new_last_layer_is_drawn_as_the_table_says() -> None:
+    wide = start(trained(), tuple(map(str, range(4000))), seeded()).weights["fc8.weight"]
+    assert wide.std().item() == pytest.approx((2 / 16) ** 0.5, rel=0.02)
+    table = replace(TINY, rows=(*TINY.rows[:-1], Dense(None, std=0.01, bias=0.5)))
+    fixed = start(replace(trained(), table=table), tuple(map(str, range(4000))), seeded()).weights
+    assert fixed["fc8.weight"].std().item() == pytest.approx(0.01, rel=0.02)
+    assert set(fixed["fc8.bias"].tolist()) == {0.5}
+
+
+def test_the_same_classes_keep_their_last_layer() -> None:
+    before = trained()
+    again = start(before, before.classes, seeded(), frozen=("fc8",))
+    assert all(torch.equal(again.weights[name], tensor) for name, tensor in before.weights.items())
+    reordered = start(before, ("dog", "cat", "frog"), seeded())
+    assert not torch.equal(reordered.weights["fc8.weight"], before.weights["fc8.weight"])
+
+
+@pytest.mark.parametrize(
+    ("classes", "frozen", "told"),
+    [
+        (("a", "b"), ("conv9", "conv1", "fc"), "cannot freeze conv9, fc: table 'tiny' has conv1, conv2, .*, fc8"),
+        (("a", "b"), ("fc8",), "cannot freeze fc8: it is new, for 2 classes"),
+        (("cat", "dog", "frog"), tuple(TINY.named), "nothing to learn"),
+    ],
+)
+def test_layers_that_cannot_be_frozen_are_named(classes: tuple[str, ...], frozen: tuple[str, ...], told: str) -> None:
+    with pytest.raises(BadCheckpoint, match=told):
+        start(trained(), classes, seeded(), frozen)
+
+
+def test_weights_of_another_table_are_refused() -> None:
+    weights = {name: tensor for name, tensor in trained().weights.items() if name != "fc7.bias"}
+    with pytest.raises(BadCheckpoint, match=r"fc7\.bias"):
+        start(replace(trained(), weights=weights), ("a", "b"), seeded())
+
+
+@pytest.mark.parametrize("recipe", [PAPER, RELEASE, CIFAR], ids=["paper", "release", "cifar"])
+def test_a_trained_network_learns_at_a_tenth_of_the_rates_on_its_own_picture_sizes(recipe: TrainingRecipe) -> None:
+    tuned = fine_tuning(recipe, replace(trained(), recipe=Recipe(256, 227)))
+    assert (tuned.stored, tuned.crop) == (256, 227)
+    full, tenth = schedule_of(recipe, 100), schedule_of(tuned, 100)
+    for step in (0, 30, 99):
+        usual, tuned_rates = full.rates(step, Stalls()), tenth.rates(step, Stalls())
+        assert tuned_rates.weights == pytest.approx(usual.weights / 10)
+        assert tuned_rates.biases == pytest.approx(usual.biases / 10)
+
+
+def test_frozen_layers_keep_their_bits_while_the_others_learn() -> None:
+    begun = start(trained(), ("across", "down"), seeded(), frozen=("conv2", "conv1"))
+    assert begun.frozen == ("conv1", "conv2")
+    to_learn = replace(lesson(), mean_image=begun.mean_image.numpy(), frozen=begun.frozen)
+    learner = Learner(to_learn, OneProcess(torch.device("cpu")), begun.weights)
+    images = torch.from_numpy(to_learn.train.images(slice(0, 16)))
+    batch = Batch(images, torch.from_numpy(to_learn.train.labels[:16]))
+    losses = [learner.step(batch, number, Rates(0.01, 0.01), colour=True).item() for number in range(20)]
+    assert losses[-1] < losses[0]
+    for name, tensor in learner.weights().items():
+        assert torch.equal(tensor.detach(), begun.weights[name]) is name.startswith(("conv1", "conv2"))

@@ -1,0 +1,62 @@
+"""train --init-from: another run's network learns new classes; what was frozen stays to the bit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.checkpoint import BadCheckpoint, load, save
+from model.preprocess import Recipe
+from model.train.run import TrainConfig
+from model.train.run_folder import BadRun
+from tests.model.train.test_finetune import trained
+from tests.model.train.test_run import MANY, packed, start
+
+
+def config(tmp_path: Path, **changed: object) -> TrainConfig:
+    """One epoch on dark and light pictures, from a network that knows cats, dogs and frogs."""
+    if not (tmp_path / "data").exists():
+        packed(tmp_path / "data", MANY)
+        save(tmp_path / "before", trained())
+    base = TrainConfig(
+        data=tmp_path / "data", out=tmp_path / "run", init_from=tmp_path / "before", epochs=1, batch=50, device="cpu"
+    )
+    return replace(base, **changed)  # type: ignore[arg-type]
+
+
+def test_a_run_goes_on_from_a_checkpoint_with_other_classes(tmp_path: Path) -> None:
+    assert start(config(tmp_path, freeze=("conv1", "fc7")))
+    before, after = load(tmp_path / "before"), load(tmp_path / "run" / "checkpoint.safetensors")
+    assert (after.table, after.classes) == (before.table, ("dark", "light"))
+    assert torch.equal(after.mean_image, before.mean_image)
+    assert after.provenance["init_from"] == before.fingerprints()
+    assert after.provenance["frozen"] == ["conv1", "fc7"]
+    for name, tensor in after.weights.items():
+        if name.split(".")[0] == "fc8":
+            assert tensor.shape[0] == 2
+            continue
+        assert torch.equal(tensor, before.weights[name]) is name.startswith(("conv1", "fc7"))
+    assert start(config(tmp_path, freeze=("fc7", "conv1"), resume=True))  # done already: the same run
+    with pytest.raises(BadRun, match=r"frozen was \['conv1', 'fc7'\], is \[\]"):
+        start(config(tmp_path, resume=True))
+    weights = {name: tensor + (name == "conv2.bias") for name, tensor in before.weights.items()}
+    save(tmp_path / "another", replace(before, weights=weights))
+    with pytest.raises(BadRun, match=r"init_from.weights was"):
+        start(config(tmp_path, freeze=("conv1", "fc7"), resume=True, init_from=tmp_path / "another"))
+
+
+def test_what_cannot_be_started_from_is_one_line_and_nothing_is_written(tmp_path: Path) -> None:
+    large = replace(trained(), recipe=Recipe(256, 28), mean_image=torch.zeros(256, 256, 3))
+    save(tmp_path / "large", large)
+    (tmp_path / "torn").write_bytes(b"torn")
+    for changed, error, told in (
+        ({"init_from": tmp_path / "none"}, BadCheckpoint, "no such checkpoint"),
+        ({"init_from": tmp_path / "torn"}, BadCheckpoint, "not a whole safetensors file"),
+        ({"init_from": tmp_path / "large"}, BadRun, r"holds 32 x 32 images, .*large takes 256 x 256: .*--size 256"),
+        ({"freeze": ("conv7",)}, BadCheckpoint, "cannot freeze conv7"),
+        ({"init_from": None, "freeze": ("conv1",)}, BadRun, "name it with --init-from"),
+    ):
+        with pytest.raises(error, match=told):
+            start(config(tmp_path, **changed))
+        assert not (tmp_path / "run").exists()

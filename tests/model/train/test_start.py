@@ -1,0 +1,44 @@
+"""A fresh `paper` network learns: the published failure is a loss that stays at ln(classes)."""
+
+import math
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.network.alexnet import PAPER, AlexNet, initialise
+from model.preprocess import network_input
+from model.train.optimiser import SGD
+from model.train.recipes import RECIPES
+from model.train.schedule import Rates
+
+
+def photographs(count: int) -> NDArray[np.uint8]:
+    """uint8 (count, 256, 256, 3): pieces of the photograph that matplotlib ships."""
+    photograph = Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").convert("RGB")
+    random = np.random.default_rng(0)
+    pieces = []
+    for _ in range(count):
+        side = int(random.integers(100, 256))
+        left, top = (int(random.integers(0, length - side)) for length in photograph.size)
+        piece = photograph.resize((256, 256), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+        pieces.append(np.asarray(piece))
+    return np.stack(pieces)
+
+
+def test_the_loss_of_a_fresh_paper_network_falls_on_a_small_real_batch() -> None:
+    """Raw pixel scale is what keeps biases of 1 from drowning the picture; eight pictures, four classes."""
+    images, labels = torch.from_numpy(photographs(8)), torch.arange(8) % 4
+    x = network_input(images, images.float().mean(0), PAPER.crop)
+    network = initialise(AlexNet(PAPER, 4), torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    sgd = SGD(dict(network.named_parameters()), RECIPES["paper"])
+    for _ in range(45):
+        loss = F.cross_entropy(network(x)[0], labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        # A tenth of the paper's rate: four classes share the gradient that a thousand would.
+        sgd.step(Rates(0.001, 0.001))
+    assert loss.item() < math.log(4) / 2
