@@ -7,15 +7,16 @@ WORKDIR /src
 # the version alone; its code is in /app.
 COPY pyproject.toml constraints.txt ./
 RUN mkdir -p model index service scripts \
- && touch README.md LICENSE model/__init__.py index/__init__.py service/__init__.py scripts/__init__.py \
+ && touch README.md LICENSE files.py model/__init__.py index/__init__.py service/__init__.py scripts/__init__.py \
  && /opt/fc7/bin/pip install --constraint constraints.txt . \
- && for room in model index service scripts; do rm -r "/opt/fc7/lib/python3.11/site-packages/$room"; done
+ && for ours in files.py model index service scripts; do rm -r "/opt/fc7/lib/python3.11/site-packages/$ours"; done
 
 FROM python:3.11-slim-bookworm
 ENV PATH=/opt/fc7/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app \
     MPLCONFIGDIR=/tmp/matplotlib XDG_CACHE_HOME=/var/lib/fc7/cache
 RUN useradd --create-home --uid 1000 fc7 && install -d -o fc7 -g fc7 /var/lib/fc7
 COPY --from=packages /opt/fc7 /opt/fc7
+COPY files.py /app/
 COPY model /app/model
 COPY index /app/index
 COPY service /app/service

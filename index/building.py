@@ -14,17 +14,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import IO, Self
 
 import numpy as np
 
+import files
+from index.bundle_folder import KEPT, BundleFolder, writing
 from index.catalogue import Block, CatalogueWriter
 from index.generation import FILES, MANIFEST, BadBundle, Generation, Manifest, fingerprint
-from index.generations import KEPT, Generations, replaced, synced, writing
 
 __all__ = ["Building", "Plan"]
-
-HEADER = 128  # bytes before the numbers in features.npy, whatever the number of rows
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,13 @@ class Plan:
 class Building:
     """A build in progress. Close it, or leave its `with`, to let another process write to the bundle."""
 
-    def __init__(self, generations: Generations, plan: Plan, lock: BinaryIO) -> None:
+    def __init__(self, folder: BundleFolder, plan: Plan, lock: IO[bytes]) -> None:
         """Go on with what was built by an equal plan (its number stays), else start over. Raises OSError.
 
         `lock` is the bundle's; it is closed with the building.
         """
-        self._generations, self._lock = generations, lock
-        self._root = generations.root / "building"
+        self._folder, self._lock = folder, lock
+        self._root = folder.root / "building"
         self._generation = self._root / "generation"
         self.plan = self._resumed(plan) or self._started(plan)
         self._catalogue = CatalogueWriter(self._root / "work.sqlite")
@@ -73,7 +72,7 @@ class Building:
         with writing(self._root), self._features.open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
             file.seek(0, os.SEEK_END)
-            _write(file, memoryview(block.features.astype("<f4").tobytes()))
+            files.write_all(file, block.features.astype("<f4").tobytes())
             os.fsync(file.fileno())
             self._catalogue.record(block)
         self._rows += len(block.ids)
@@ -88,18 +87,18 @@ class Building:
             raise BadBundle(f"{self._root}: only {self.done} of {self.plan.total} images are done")
         if not self._rows:
             raise BadBundle(f"{self._root}: none of the {self.plan.total} images could be read, nothing to publish")
-        number, shelf = self.plan.number, self._generations
+        number, folder = self.plan.number, self._folder
         with writing(self._root):
             if not self._is_published:  # else a process was killed between the two steps
                 self._complete(checkpoint)
-                shelf.publish(self._generation, number)
-            before = shelf.current() or 0
-            shelf.remove([n for n in shelf.numbers() if before < n < number])  # rolled back from
-            shelf.point(number)
+                folder.publish(self._generation, number)
+            before = folder.current() or 0
+            folder.remove([n for n in folder.numbers() if before < n < number])  # rolled back from
+            folder.point(number)
             self.close()
             _discard(self._root)
-            shelf.remove(shelf.numbers()[:-KEPT])
-        return Generation(shelf.path(number))
+            folder.remove(folder.numbers()[:-KEPT])
+        return Generation(folder.path(number))
 
     def close(self) -> None:
         """Let go of the bundle; what was appended stays for the next build."""
@@ -112,11 +111,11 @@ class Building:
 
     @property
     def _finished_bytes(self) -> int:
-        return HEADER + 4 * self.plan.width * self._rows
+        return files.NPY_HEADER + 4 * self.plan.width * self._rows
 
     @property
     def _is_published(self) -> bool:
-        return self._generations.path(self.plan.number).exists()
+        return self._folder.path(self.plan.number).exists()
 
     def _resumed(self, wanted: Plan) -> Plan | None:
         """The plan in building/, if it is the wanted one but for its number and is not finished and done with."""
@@ -126,29 +125,29 @@ class Building:
         except (OSError, ValueError, TypeError, KeyError):
             return None
         same = replace(found, number=wanted.number) == wanted
-        return found if same and found.number != self._generations.current() else None
+        return found if same and found.number != self._folder.current() else None
 
     def _started(self, plan: Plan) -> Plan:
         _discard(self._root)
         self._generation.mkdir(parents=True)
-        self._features.write_bytes(bytes(HEADER))
+        self._features.write_bytes(bytes(files.NPY_HEADER))
         CatalogueWriter.create(self._root / "work.sqlite", plan.classes)
         for path in (self._features, self._root / "work.sqlite", self._generation, self._root):
-            synced(path)
-        replaced(self._root / "plan.json", json.dumps(asdict(plan)))
+            files.sync(path)
+        files.replace(self._root / "plan.json", json.dumps(asdict(plan)).encode())
         return plan
 
     def _complete(self, checkpoint: Path) -> None:
         """Bring generation/ into its published form, from any state that a killed process may have left it in."""
-        files = {part: self._generation / name for part, name in FILES.items()}
-        with files["features"].open("r+b", buffering=0) as file:
+        parts = {part: self._generation / name for part, name in FILES.items()}
+        with parts["features"].open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
-            _write(file, memoryview(_header(self._rows, self.plan.width)))
-        np.save(files["ids"], self._catalogue.ids())
-        self._catalogue.write_to(files["catalogue"])
-        shutil.copyfile(checkpoint, files["checkpoint"])
-        for path in files.values():
-            synced(path)
+            files.write_all(file, files.npy_header("<f4", (self._rows, self.plan.width)))
+        np.save(parts["ids"], self._catalogue.ids())
+        self._catalogue.write_to(parts["catalogue"])
+        shutil.copyfile(checkpoint, parts["checkpoint"])
+        for path in parts.values():
+            files.sync(path)
         manifest = Manifest(
             number=self.plan.number,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -156,10 +155,10 @@ class Building:
             width=self.plan.width,
             classes=self.plan.classes,
             inputs=self.plan.inputs,
-            fingerprints={**self.plan.inputs, **{part: fingerprint(path) for part, path in files.items()}},
-            sizes={part: path.stat().st_size for part, path in files.items()},
+            fingerprints={**self.plan.inputs, **{part: fingerprint(path) for part, path in parts.items()}},
+            sizes={part: path.stat().st_size for part, path in parts.items()},
         )
-        replaced(self._generation / MANIFEST, manifest.to_json())
+        files.replace(self._generation / MANIFEST, manifest.to_json().encode())
 
 
 def _check(block: Block, done: int, plan: Plan) -> None:
@@ -178,17 +177,6 @@ def _check(block: Block, done: int, plan: Plan) -> None:
         raise BadBundle(f"{place}: {n} images need as many names, labels and thumbnails")
     if not np.isfinite(block.features).all():
         raise BadBundle(f"{place}: features that are not finite; the network is broken")
-
-
-def _header(rows: int, width: int) -> bytes:
-    """Of a .npy file (version 1.0) of float32 (rows, width): always HEADER bytes, so it can be filled in at the end."""
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}".ljust(HEADER - 11) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
-
-
-def _write(file: BinaryIO, data: memoryview) -> None:
-    while data:  # the last bytes before the disk is full are a short write, not an error
-        data = data[file.write(data) :]
 
 
 def _discard(root: Path) -> None:

@@ -5,7 +5,6 @@ transaction. Nothing in it depends on when or where it was written, so a build g
 """
 
 import hashlib
-import os
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -15,6 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+import files
 
 __all__ = ["Block", "Catalogue", "CatalogueWriter", "Image", "NoSuchImage", "Skipped"]
 
@@ -138,8 +139,7 @@ class CatalogueWriter:
         """Write the published form, the same bytes for the same rows whatever happened on the way to them."""
         path.unlink(missing_ok=True)
         self._connection.execute("VACUUM INTO ?", (str(path),))
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        files.sync(path)
 
     def close(self) -> None:
         """Close the file."""

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from index.building import Building, Plan
+from index.bundle_folder import BundleFolder, Busy, DiskFull, writing
 from index.generation import BadBundle, Generation, Manifest
-from index.generations import Busy, DiskFull, Generations, writing
 
 __all__ = ["BadBundle", "Building", "Bundle", "Busy", "DiskFull", "Generation", "Manifest"]
 
@@ -19,14 +19,14 @@ class Bundle:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._generations = Generations(self.path)
+        self._folder = BundleFolder(self.path)
 
     def current(self, *, verify: bool = False) -> Generation:
         """Open the current generation; `verify` reads and hashes all of it. Raises BadBundle."""
-        number = self._generations.current()
+        number = self._folder.current()
         if number is None:
             raise BadBundle(f"{self.path}: no index here; scripts/build_index.py builds one")
-        return Generation(self._generations.path(number), verify=verify)
+        return Generation(self._folder.path(number), verify=verify)
 
     def holds(self, inputs: Mapping[str, str]) -> bool:
         """Was the current generation built from these very inputs, and is it whole?"""
@@ -47,23 +47,23 @@ class Bundle:
         if missing := {"weights", "recipe"} - set(inputs):
             raise BadBundle(f"the inputs' fingerprints lack {' and '.join(sorted(missing))}")
         with writing(self.path), ExitStack() as undo:
-            lock = undo.enter_context(self._generations.lock())
-            number = max(self._generations.numbers(), default=0) + 1
+            lock = undo.enter_context(self._folder.lock())
+            number = max(self._folder.numbers(), default=0) + 1
             plan = Plan(number, dict(inputs), total, width, tuple(classes))
-            building = undo.enter_context(Building(self._generations, plan, lock))
+            building = undo.enter_context(Building(self._folder, plan, lock))
             self._check_room((total - building.done) * (4 * width + ROOM))
             undo.pop_all()
             return building
 
     def roll_back(self) -> Generation:
         """Make the generation before the current one current again. Raises BadBundle when there is none, Busy."""
-        with writing(self.path), self._generations.lock():
-            current = self._generations.current() or 0
-            earlier = [number for number in self._generations.numbers() if number < current]
+        with writing(self.path), self._folder.lock():
+            current = self._folder.current() or 0
+            earlier = [number for number in self._folder.numbers() if number < current]
             if not earlier:
                 raise BadBundle(f"{self.path}: there is no generation before the current one")
-            generation = Generation(self._generations.path(earlier[-1]))
-            self._generations.point(earlier[-1])
+            generation = Generation(self._folder.path(earlier[-1]))
+            self._folder.point(earlier[-1])
         return generation
 
     def _check_room(self, needed: int) -> None:

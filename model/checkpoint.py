@@ -6,7 +6,6 @@ beside its place, synced, and renamed: a reader finds the old file or the new on
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+import files
 from model.network.alexnet import AlexNet, Conv, Dense, Table
 from model.network.response_norm import ResponseNorm
 from model.preprocess import Recipe
@@ -72,20 +72,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         metadata={"format": FORMAT, "about": json.dumps(about, sort_keys=True)},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename, too, must survive a power cut
-    finally:
-        os.close(folder)
+    files.replace(path, data)
 
 
 def load(path: Path) -> Checkpoint:

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import http.client
-import os
 import socket
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import files
 from model.data.cifar10_files import Cifar10, read
 from model.data.packed import BadDataset, PackedSet
 from model.data.packing import Report, pack
@@ -153,13 +153,9 @@ def _cached(kept: Path) -> Cifar10:
 
 def _keep(data: Cifar10, kept: Path, tell: Tell) -> None:
     """Into the cache, in one step, so that nobody ever sees half of it; without a cache the work goes on."""
-    part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with files.locked(kept.with_name(f"{kept.name}.lock")), files.replacing(kept) as file:
             np.savez(file, allow_pickle=False, **vars(data))
-        part.replace(kept)
-    except OSError as error:
+    except (OSError, files.AlreadyLocked) as error:
         tell(f"not kept for the next time: {error}")
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

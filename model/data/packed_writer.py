@@ -16,7 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FILES", "Block", "Columns", "Encoding", "Progress", "replace"]
+import files
+
+__all__ = ["FILES", "Block", "Columns", "Encoding", "Progress"]
 
 Encoding = Literal["raw", "jpeg"]
 
@@ -54,15 +56,15 @@ class Progress:
 
     def is_there(self, folder: Path) -> bool:
         """Whether every file is at least as long as it was."""
-        files = [(folder / name, length) for name, length in self.lengths.items()]
-        return all(file.is_file() and file.stat().st_size >= length for file, length in files)
+        lengths = [(folder / name, length) for name, length in self.lengths.items()]
+        return all(file.is_file() and file.stat().st_size >= length for file, length in lengths)
 
     def save(self, folder: Path) -> None:
         """Replace the kept progress in one step."""
         said = {key: getattr(self, key) for key in ("inputs", "position", "rows", "digest", "lengths")}
         kept = io.BytesIO()
         np.savez(kept, said=np.array(json.dumps(said)), pixel_sum=self.pixel_sum, moment=self.moment)
-        replace(folder / "progress.npz", kept.getvalue())
+        files.replace(folder / "progress.npz", kept.getvalue())
 
     def add(self, block: "Block") -> None:
         """Count a block that was written. The sums are integers: no rounding tells where a run was interrupted."""
@@ -104,7 +106,7 @@ class Columns:
         if not progress.lengths:
             self.write_headers()
             if encoding == "jpeg":
-                _write(self.files["offsets.npy"], np.zeros(1, np.int64).data)
+                files.write_all(self.files["offsets.npy"], np.zeros(1, np.int64).data)
 
     def __enter__(self) -> "Columns":
         return self
@@ -117,15 +119,15 @@ class Columns:
         """Write a block; it counts from the next `keep` on."""
         if self.encoding == "raw":
             for image in block.images:
-                _write(self.files["images.npy"], image.data)
+                files.write_all(self.files["images.npy"], image.data)
         else:
             ends = self.files["images.bin"].tell() + np.cumsum([len(file) for file in block.files], dtype=np.int64)
-            _write(self.files["images.bin"], b"".join(block.files))
-            _write(self.files["offsets.npy"], ends.data)
+            files.write_all(self.files["images.bin"], b"".join(block.files))
+            files.write_all(self.files["offsets.npy"], ends.data)
         lines = [json.dumps({"name": name, "reason": reason}) for name, reason in block.skipped]
-        _write(self.files["labels.npy"], np.array(block.labels, np.int64).data)
-        _write(self.files["names.txt"], "".join(f"{name}\n" for name in block.names).encode())
-        _write(self.files["skipped.jsonl"], "".join(f"{line}\n" for line in lines).encode())
+        files.write_all(self.files["labels.npy"], np.array(block.labels, np.int64).data)
+        files.write_all(self.files["names.txt"], "".join(f"{name}\n" for name in block.names).encode())
+        files.write_all(self.files["skipped.jsonl"], "".join(f"{line}\n" for line in lines).encode())
         self.progress.add(block)
 
     def keep(self) -> None:
@@ -141,22 +143,10 @@ class Columns:
         shapes = {"labels.npy": (rows,), "offsets.npy": (rows + 1,), "images.npy": (rows, side, side, 3)}
         for name in shapes.keys() & self.files.keys():
             kind = np.uint8 if name == "images.npy" else np.int64
-            said = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shapes[name]}
-            header, file = io.BytesIO(), self.files[name]
-            np.lib.format.write_array_header_1_0(header, said)
+            file = self.files[name]
             file.seek(0)
-            _write(file, header.getvalue())
+            files.write_all(file, files.npy_header(kind, shapes[name]))
             file.seek(0, os.SEEK_END)
-
-
-def replace(file: Path, data: bytes) -> None:
-    """Write a whole file, durably, in one step."""
-    part = file.with_name(file.name + ".part")
-    with part.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(file)
 
 
 def _opened(path: Path, length: int) -> io.FileIO:
@@ -164,11 +154,3 @@ def _opened(path: Path, length: int) -> io.FileIO:
     file.truncate(length)
     file.seek(length)
     return file
-
-
-def _write(file: io.FileIO, data: bytes | memoryview) -> None:
-    """All of it: an unbuffered file may take less than it is given."""
-    view = memoryview(data)
-    view = view.cast("B") if view.nbytes else memoryview(b"")  # an empty array's view cannot be cast
-    while view:
-        view = view[file.write(view) :]

@@ -1,8 +1,6 @@
 """Write packed sets: decoded by all cores, resumable after any interruption, corrupt pictures listed and left out."""
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -17,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+import files
 from model.data.packed import FORMAT, BadDataset, PackedSet
-from model.data.packed_writer import FILES, Block, Columns, Encoding, Progress, replace
+from model.data.packed_writer import FILES, Block, Columns, Encoding, Progress
 from model.data.sources import Source
 from model.preprocess import stored_image
 
@@ -42,7 +41,7 @@ def pack(
     """
     _check_agreement(sources)
     inputs = {split: _inputs(source, encoding) for split, source in sources.items()}
-    with _told_when_full(out):
+    with files.translated(out, BadDataset, BadDataset):
         out.mkdir(parents=True, exist_ok=True)
         with _alone(out):
             if not _is_complete(out, inputs):
@@ -97,7 +96,7 @@ def _blocks(source: Source, encoding: Encoding, start: int) -> Iterator[Block]:
 
 
 def _block(source: Source, start: int, stop: int, encoding: Encoding) -> Block:
-    images, files, labels, names, skipped = [], [], [], [], []
+    images, encoded, labels, names, skipped = [], [], [], [], []
     for item in source.read(start, stop):
         if item.image is None or item.label < 0:
             skipped.append((item.name, item.skipped or "it lies outside the class folders"))
@@ -107,9 +106,9 @@ def _block(source: Source, start: int, stop: int, encoding: Encoding) -> Block:
             names.append(item.name)
     if encoding == "jpeg":
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            files = list(pool.map(_jpeg, images))
-            images = list(pool.map(lambda file: stored_image(file, source.size), files))
-    return Block(stop, images, files, labels, names, skipped)
+            encoded = list(pool.map(_jpeg, images))
+            images = list(pool.map(lambda file: stored_image(file, source.size), encoded))
+    return Block(stop, images, encoded, labels, names, skipped)
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
@@ -124,7 +123,8 @@ def _conclude(out: Path, source: Source, encoding: Encoding, splits: Mapping[str
     if not train.rows:
         raise BadDataset(f"{out}: none of the {train.position} training pictures could be read; see skipped.jsonl")
     mean = (train.pixel_sum / train.rows).astype(np.float32)
-    np.save(out / "mean.npy", mean)
+    with files.replacing(out / "mean.npy") as file:
+        np.save(file, mean)
     values, vectors = principal_colours(train.moment, train.pixel_sum, train.rows)
     meta: dict[str, Any] = {
         "format": FORMAT,
@@ -137,7 +137,7 @@ def _conclude(out: Path, source: Source, encoding: Encoding, splits: Mapping[str
         "pca": {"eigenvalues": values.tolist(), "eigenvectors": vectors.tolist()},
         "inputs": {split: progress.inputs for split, progress in splits.items()},
     }
-    replace(out / "meta.json", json.dumps(meta, indent=1).encode())
+    files.replace(out / "meta.json", json.dumps(meta, indent=1).encode())
 
 
 def _about(folder: Path, progress: Progress) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _check_agreement(sources: Mapping[str, Source]) -> None:
 
 def _check_place(out: Path, sources: Mapping[str, Source], encoding: Encoding) -> None:
     """Nothing of the user's is overwritten; what will not fit is not begun (a raw set's size is known beforehand)."""
-    ours = {out / name for name in (*sources, ".lock", "mean.npy", "meta.json.part")}
+    ours = {out / name for name in (*sources, ".lock", "mean.npy", "mean.npy.part", "meta.json.part")}
     ours |= {out / split / name for split in sources for name in FILES}
     if strange := sorted(file for place in (out, *map(out.joinpath, sources)) for file in _inside(place) - ours):
         raise BadDataset(f"{out}: not an empty place, it holds {strange[0].relative_to(out)}; choose another")
@@ -192,21 +192,9 @@ def _inside(place: Path) -> set[Path]:
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Hold the folder against a second process; the lock ends with the process, however that ends."""
-    with open(out / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadDataset(f"{out}: another process is packing here") from error
-        yield
-
-
-@contextlib.contextmanager
-def _told_when_full(out: Path) -> Iterator[None]:
     try:
+        lock = files.locked(out / ".lock")
+    except files.AlreadyLocked as error:
+        raise BadDataset(f"{out}: another process is packing here") from error
+    with lock:
         yield
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise BadDataset(f"{out}: cannot be written: {error.strerror}") from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise BadDataset(f"{out}: the disk is full; make room and run it again, it goes on where it stopped") from error

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import files
 from model.train.loop import Epoch
 from model.train.schedule import Rates
 
@@ -36,10 +37,7 @@ class RunLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in epochs(self.path) if line["step"] <= done]
         header = {"kind": "run", "steps": steps, "batch": batch, **self.header}
-        text = "".join(json.dumps(line) + "\n" for line in [header, *kept])
-        part = self.path.with_name("log.jsonl.part")
-        part.write_text(text)
-        part.replace(self.path)
+        files.replace(self.path, "".join(json.dumps(line) + "\n" for line in [header, *kept]).encode())
         self.events = SummaryWriter(str(self.folder / "tensorboard"), purge_step=done)
 
     def step(self, done: int, loss: float, rates: Rates) -> None:

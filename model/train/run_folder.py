@@ -8,7 +8,6 @@ runs/<name>/checkpoint.safetensors  the trained network, written when training i
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+import files
 from model import checkpoint
 from model.checkpoint import Checkpoint
-from model.data.packed_writer import replace
 from model.train.schedule import Stalls
 
 __all__ = ["BadRun", "Progress", "RunFolder", "State"]
@@ -88,29 +87,23 @@ class RunFolder:
         tensors = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
         tensors |= {f"velocity/{name}": tensor for name, tensor in state.velocity.items()}
         about = {"identity": self.identity, "progress": asdict(state.progress)}
-        self._written(lambda: replace(self.state, to_bytes(tensors, {"format": FORMAT, "about": json.dumps(about)})))
+        self._writing(
+            lambda: files.replace(self.state, to_bytes(tensors, {"format": FORMAT, "about": json.dumps(about)}))
+        )
 
     def keep_epoch(self, epoch: int, network: Checkpoint, is_best: bool) -> None:
         """Write epoch `epoch`'s network, forget the oldest, and give the best one its name."""
         path = self._epoch(epoch)
-        self._written(lambda: checkpoint.save(path, network))
+        self._writing(lambda: checkpoint.save(path, network))
         if is_best:
-            self._link(path, self.best)
+            self._writing(lambda: files.link(path, self.best))
         for old in sorted(path.parent.glob("*.safetensors")):
             if int(old.stem) <= epoch - self.keep:
                 old.unlink()
 
     def finish(self, epoch: int) -> None:
         """Epoch `epoch`'s network is the trained one: from now on the run is done."""
-        self._link(self._epoch(epoch), self.final)
-
-    def _link(self, file: Path, name: Path) -> None:
-        """Another name for the same bytes, in one step; what is unlinked later under the first stays under this one."""
-        part = name.with_name(name.name + ".part")
-        part.unlink(missing_ok=True)
-        os.link(file, part)
-        part.replace(name)
-        part.unlink(missing_ok=True)  # a rename onto the same file does nothing, says POSIX
+        self._writing(lambda: files.link(self._epoch(epoch), self.final))
 
     def last_good(self) -> Path | None:
         """The newest whole thing that a failed run leaves, best for going back to."""
@@ -120,14 +113,10 @@ class RunFolder:
     def _epoch(self, epoch: int) -> Path:
         return self.path / "epochs" / f"{epoch:04}.safetensors"
 
-    def _written(self, write: Callable[[], None]) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
+    def _writing(self, write: Callable[[], None]) -> None:
+        with files.translated(self.path, BadRun, BadRun):
+            self.path.mkdir(parents=True, exist_ok=True)
             write()
-        except OSError as error:
-            for part in self.path.rglob("*.part"):
-                part.unlink(missing_ok=True)
-            raise BadRun(f"{self.path}: cannot write ({error.strerror}); what was saved before is whole") from error
 
     def _read(self) -> State:
         try:

@@ -133,7 +133,7 @@ def test_a_full_disk_is_told_and_the_build_goes_on(
         fuse = Fuse(steps, OSError(code, os.strerror(code)))
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", fuse.guard(os.fsync))
-            with pytest.raises(DiskFull, match="no space left on the disk; free some and run again"):
+            with pytest.raises(DiskFull, match="no space left on the disk; make room and run it again"):
                 build(bundle, checkpoint, total=FEW)
         assert Bundle(bundle).current(verify=True).number == 1
         if steps < 16:  # start over

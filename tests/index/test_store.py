@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.generations import DiskFull
+from index.bundle_folder import DiskFull
 from index.store import BadBundle, Bundle, Busy, Generation
 from tests.index.blocks import CLASSES, INPUTS, TOTAL, WIDTH, block, blocks, build, contents
 

@@ -225,7 +225,9 @@ def test_a_disk_that_fills_up_leaves_the_last_state_whole(tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(BadRun, match="cannot write \\(No space left on device\\); what was saved before is whole"):
+    with pytest.raises(
+        BadRun, match="no space left on the disk; make room and run it again: what was finished is kept"
+    ):
         trained(tmp_path / "run", of, resume=True)
     monkeypatch.undo()
     assert_same_bits(saved(tmp_path / "run"), before)

@@ -3,19 +3,17 @@
 bundles/<name>/   CURRENT ("0003")   lock   generations/0001 ... 0003   building/ (a build in progress)
 """
 
-import errno
-import fcntl
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
+import files
 from index.generation import BadBundle
 
-__all__ = ["Busy", "DiskFull", "Generations", "replaced", "synced", "writing"]
+__all__ = ["BundleFolder", "Busy", "DiskFull", "writing"]
 
 KEPT = 3  # generations: the current one, and two to go back to
 GONE = ".gone-"  # a generation being removed: no longer counted, perhaps not all deleted yet
@@ -29,7 +27,7 @@ class DiskFull(BadBundle):
     """There is no room; the current generation is untouched, and the build can go on once there is."""
 
 
-class Generations:
+class BundleFolder:
     """The generations in one bundle's folder."""
 
     def __init__(self, root: Path) -> None:
@@ -61,12 +59,12 @@ class Generations:
         """Take the finished `folder` in as generation `number`, whole or not at all. Raises OSError."""
         self._folder.mkdir(exist_ok=True)
         folder.rename(self.path(number))
-        synced(self._folder)
-        synced(folder.parent)
+        files.sync(self._folder)
+        files.sync(folder.parent)
 
     def point(self, number: int) -> None:
         """Make generation `number` current: one rename. Raises OSError."""
-        replaced(self.root / "CURRENT", f"{number:04}\n")
+        files.replace(self.root / "CURRENT", f"{number:04}\n".encode())
 
     def remove(self, numbers: list[int]) -> None:
         """Remove generations; whoever has one open keeps reading it. Raises OSError."""
@@ -75,53 +73,22 @@ class Generations:
         for leftover in self._folder.glob(f"{GONE}*"):
             shutil.rmtree(leftover)
 
-    def lock(self) -> BinaryIO:
+    def lock(self) -> IO[bytes]:
         """The right to write, held until the returned file is closed or the process ends. Raises Busy, OSError."""
         self.root.mkdir(parents=True, exist_ok=True)
-        file = (self.root / "lock").open("ab")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
+            return files.locked(self.root / "lock")
+        except files.AlreadyLocked as error:
             raise Busy(f"{self.root}: another process is building here; wait for it or stop it") from error
-        except OSError:
-            file.close()
-            raise
-        return file
 
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
     """Turn what can go wrong when writing to disk into DiskFull or BadBundle."""
     try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(_full(place)) from error
-        raise BadBundle(f"{error.filename or place}: {error.strerror or error}") from error
+        with files.translated(place, BadBundle, DiskFull):
+            yield
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise DiskFull(_full(place)) from error
+            raise DiskFull(files.no_space(place)) from error
         raise BadBundle(f"{place}: the catalogue cannot be written: {error}") from error
-
-
-def _full(place: Path) -> str:
-    return f"{place}: no space left on the disk; free some and run again, what is finished is kept"
-
-
-def synced(path: Path) -> None:
-    """Force a file's bytes, or a folder's names, to disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replaced(path: Path, text: str) -> None:
-    """Write a small file, whole or not at all, durably. Raises OSError; the old file stays."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    synced(part)
-    part.replace(path)
-    synced(path.parent)
