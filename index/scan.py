@@ -36,7 +36,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """Rows first ... first + count, and how to search them."""
 
     first: int
@@ -57,29 +57,29 @@ class Scan:
             raise ValueError(f"features must be finite and shorter than {self.largest:g}")
         devices = _devices(gpus)
         if devices:
-            self._parts = [_gpu(features, rows, device, float16) for device, rows in _divided(len(features), devices)]
+            self._shards = [_gpu(features, rows, device, float16) for device, rows in _divided(len(features), devices)]
         else:
             cores = range(max(1, min(faiss.omp_get_max_threads(), len(features) // FEWEST)))
             divided = [rows for _, rows in _divided(len(features), cores)]
             norms = np.square(lengths).astype(np.float32)
-            self._parts = [_cpu16(features, r) if float16 else _cpu32(features, norms, r) for r in divided]
+            self._shards = [_cpu16(features, r) if float16 else _cpu32(features, norms, r) for r in divided]
         # GPU FAISS is not safe for two threads, not even for two readers.
         self._turn: AbstractContextManager[Any] = threading.Lock() if devices else nullcontext()
         # The number of OpenMP threads is a setting of the calling thread.
         self._pool = ThreadPoolExecutor(
-            len(self._parts) or 1, "scan", initializer=faiss.omp_set_num_threads, initargs=(1,)
+            len(self._shards) or 1, "scan", initializer=faiss.omp_set_num_threads, initargs=(1,)
         )
 
     def candidates(self, queries: NDArray[np.float32], k: int) -> Candidates:
         """(q, d) float32 C-contiguous, finite, shorter than `largest` -> at least the k rows reported nearest."""
         with self._turn:
-            asked = [self._pool.submit(part.search, queries, min(k, part.count)) for part in self._parts]
+            asked = [self._pool.submit(shard.search, queries, min(k, shard.count)) for shard in self._shards]
             found = [search.result() for search in asked]
         left_out = np.full(len(queries), np.inf, np.float32)
-        for part, (squared, _) in zip(self._parts, found, strict=True):
-            if k < part.count:
+        for shard, (squared, _) in zip(self._shards, found, strict=True):
+            if k < shard.count:
                 left_out = np.minimum(left_out, squared[:, -1])
-        rows = [rows + part.first for part, (_, rows) in zip(self._parts, found, strict=True)]
+        rows = [rows + shard.first for shard, (_, rows) in zip(self._shards, found, strict=True)]
         return Candidates(np.concatenate([s for s, _ in found], axis=1), np.concatenate(rows, axis=1), left_out)
 
 
@@ -96,7 +96,7 @@ def _divided(rows: int, workers: range) -> list[tuple[int, slice]]:
     return [(w, slice(a, b)) for w, a, b in zip(workers, edges, edges[1:], strict=False) if a < b]
 
 
-def _cpu32(features: NDArray[np.float32], norms: NDArray[np.float32], rows: slice) -> Part:
+def _cpu32(features: NDArray[np.float32], norms: NDArray[np.float32], rows: slice) -> Shard:
     """Search the features where they lie; FAISS's IndexFlatL2 would copy them and measure the norms at each search."""
     base, base_norms = features[rows], norms[rows]
     count, d = base.shape
@@ -109,21 +109,21 @@ def _cpu32(features: NDArray[np.float32], norms: NDArray[np.float32], rows: slic
         faiss.knn_L2sqr(faiss.swig_ptr(queries), faiss.swig_ptr(base), d, len(queries), count, k, *pointers)
         return squared, near
 
-    return Part(rows.start, count, search)
+    return Shard(rows.start, count, search)
 
 
-def _cpu16(features: NDArray[np.float32], rows: slice) -> Part:
+def _cpu16(features: NDArray[np.float32], rows: slice) -> Shard:
     index = faiss.IndexScalarQuantizer(features.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2)
     return _filled(index, features, rows)
 
 
-def _gpu(features: NDArray[np.float32], rows: slice, device: int, float16: bool) -> Part:
+def _gpu(features: NDArray[np.float32], rows: slice, device: int, float16: bool) -> Shard:
     config = faiss.GpuIndexFlatConfig()
     config.device, config.useFloat16 = device, float16
     index = faiss.GpuIndexFlatL2(faiss.StandardGpuResources(), features.shape[1], config)
     return _filled(index, features, rows)
 
 
-def _filled(index: Any, features: NDArray[np.float32], rows: slice) -> Part:
+def _filled(index: Any, features: NDArray[np.float32], rows: slice) -> Shard:
     index.add(features[rows])  # in one call: a GPU reserves its memory once, and pages the rows itself
-    return Part(rows.start, rows.stop - rows.start, index.search)
+    return Shard(rows.start, rows.stop - rows.start, index.search)

@@ -33,7 +33,7 @@ class BadCheckpoint(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything needed to turn a picture's bytes into class probabilities and an embedding."""
+    """Everything needed to turn an image's bytes into class probabilities and an embedding."""
 
     table: Table
     recipe: Recipe

@@ -1,6 +1,6 @@
-"""A network at work: pictures in, class probabilities and the 4096 features of the last hidden layer out.
+"""A network at work: images in, class probabilities and the 4096 features of the last hidden layer out.
 
-The one place where a picture meets a trained network outside training. The batch job, the service and the evaluation
+The one place where an image meets a trained network outside training. The batch job, the service and the evaluation
 use the same `Embedder`; torch becomes NumPy here. B images, S pixels the stored side, F the embedding's length (4096).
 """
 
@@ -18,7 +18,7 @@ from model.checkpoint import BadCheckpoint, Checkpoint
 from model.data.sources import Source
 from model.preprocess import MAX_PIXELS, network_input, stored_image, ten_views, thumbnail
 
-__all__ = ["Block", "Embedder", "NoSuchDevice", "choose_device", "embed"]
+__all__ = ["EmbeddedBlock", "Embedder", "NoSuchDevice", "choose_device", "embed_collection"]
 
 BATCH = {"cpu": 64, "cuda": 1024}  # images in one pass of the network: what fills the device without filling memory
 
@@ -28,7 +28,7 @@ class NoSuchDevice(ValueError):
 
 
 @dataclass(frozen=True)
-class Block:
+class EmbeddedBlock:
     """What embedding images start <= id < stop gave; n of them could be read."""
 
     start: int
@@ -37,7 +37,7 @@ class Block:
     names: tuple[str, ...]  # n
     labels: NDArray[np.int64]  # (n,), class ids, -1 unknown
     features: NDArray[np.float32]  # (n, F)
-    thumbnails: tuple[bytes, ...]  # n encoded pictures
+    thumbnails: tuple[bytes, ...]  # n encoded images
     skipped: tuple[tuple[int, str, str], ...]  # id, name and reason of each image that could not be read
 
 
@@ -70,7 +70,7 @@ class Embedder:
         self._mean = checkpoint.mean_image.to(self.device)
 
     def prepare(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-        """Encoded picture -> stored image (S, S, 3). Raises BadImage. Safe in any thread."""
+        """Encoded image -> stored image (S, S, 3). Raises BadImage. Safe in any thread."""
         return stored_image(data, self.recipe.stored, max_pixels=max_pixels)
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -113,7 +113,7 @@ def _full_float32() -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
-def embed(embedder: Embedder, source: Source, start: int = 0, block: int = 512) -> Iterator[Block]:
+def embed_collection(embedder: Embedder, source: Source, start: int = 0, block: int = 512) -> Iterator[EmbeddedBlock]:
     """Embed a collection from image `start` on, `block` images at a time, in id order.
 
     While the network works on one block the next one is read and decoded. An image that cannot be read is a row in its
@@ -132,12 +132,12 @@ def embed(embedder: Embedder, source: Source, start: int = 0, block: int = 512) 
             yield replace(read, features=features)
 
 
-def _read(source: Source, start: int, stop: int) -> tuple[NDArray[np.uint8], Block]:
+def _read(source: Source, start: int, stop: int) -> tuple[NDArray[np.uint8], EmbeddedBlock]:
     """The images (n, S, S, 3) and their block, still without features."""
     items = source.read(start, stop)
     good = [(item, item.image) for item in items if item.image is not None]
     images = [image for _, image in good]
-    block = Block(
+    block = EmbeddedBlock(
         start=start,
         stop=stop,
         ids=np.array([item.image_id for item, _ in good], np.int64),

@@ -1,4 +1,4 @@
-"""How well networks name pictures: top-1, top-5 and loss, from one view or ten, of one network or the mean of several.
+"""How well networks name images: top-1, top-5 and loss, from one view or ten, of one network or the mean of several.
 
 Ties are shared as the 2012 code shares them: a label that ties with t - 1 others for the last places counts as the
 chance that a fair draw would pick it. Every figure comes with its 95 % interval.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.checkpoint import BadCheckpoint, Checkpoint
-from model.data.loader import Labelled, in_order
+from model.data.loader import Dataset, in_order
 from model.data.packed import BadDataset, PackedSet
 
 __all__ = ["Figure", "Scores", "Tally", "as_json", "check_fit", "credit", "evaluate", "table"]
@@ -46,10 +46,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured on `images` pictures."""
+    """What was measured on `images` images."""
 
     images: int
-    top1: Figure  # share of pictures whose most probable class is the label
+    top1: Figure  # share of images whose most probable class is the label
     top5: Figure  # share whose label is among the five (or all, where there are fewer) most probable
     loss: Figure  # mean of -ln(probability of the label)
 
@@ -60,7 +60,7 @@ class Scores:
 
 
 class Tally:
-    """Sums over pictures, float64 (5,): pictures, top-1, top-5, loss, squared loss; sums of several add up."""
+    """Sums over images, float64 (5,): images, top-1, top-5, loss, squared loss; sums of several add up."""
 
     def __init__(self) -> None:
         self.sums = torch.zeros(5, dtype=torch.float64)
@@ -75,7 +75,7 @@ class Tally:
         """The figures. Raises BadDataset when nothing was counted."""
         images, top1, top5, loss, squares = self.sums.tolist()
         if not images:
-            raise BadDataset("there is no labelled picture to evaluate on")
+            raise BadDataset("there is no labelled image to evaluate on")
         mean = loss / images
         reach = Z * sqrt(max(squares / images - mean**2, 0.0) / images)
         return Scores(
@@ -109,7 +109,7 @@ def wilson(hits: float, n: float) -> Figure:
 
 def evaluate(
     networks: Mapping[str, Network],
-    split: Labelled,
+    split: Dataset,
     views: Sequence[int] = (1, 10),
     *,
     batch: int = 512,
@@ -118,7 +118,7 @@ def evaluate(
     """Scores by number of views (1 or 10) and network, and of "mean", their average, where there are several.
 
     The mean is of probabilities (section 5's "5 CNNs"). Rows without a label are left out. `advance` is told how many
-    pictures each step did. Raises BadDataset when nothing has a label.
+    images each step did. Raises BadDataset when nothing has a label.
     """
     known = np.flatnonzero(split.labels >= 0)
     results = {}
@@ -136,7 +136,7 @@ def evaluate(
 
 
 def check_fit(checkpoints: Mapping[str, Checkpoint], packed: PackedSet) -> None:
-    """Refuse, with BadCheckpoint, a network that reads other pictures or names other classes than the data set has."""
+    """Refuse, with BadCheckpoint, a network that reads other images or names other classes than the dataset has."""
     for name, checkpoint in checkpoints.items():
         if checkpoint.recipe.stored != packed.size:
             raise BadCheckpoint(

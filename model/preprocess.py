@@ -29,7 +29,7 @@ __all__ = [
     "thumbnail_type",
 ]
 
-MAX_PIXELS = 100_000_000  # a picture's width x height; decoding takes 4 to 12 bytes of memory a pixel
+MAX_PIXELS = 100_000_000  # an image's width x height; decoding takes 4 to 12 bytes of memory a pixel
 
 # Raster formats only: Pillow would also hand EPS to Ghostscript, which runs the file as a program.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -48,7 +48,7 @@ UPRIGHT = {
 
 
 class BadImage(ValueError):
-    """These bytes are not a picture that can be decoded; the message says why, without a path or an address."""
+    """These bytes are not an image that can be decoded; the message says why, without a path or an address."""
 
 
 class TooManyPixels(BadImage):
@@ -57,7 +57,7 @@ class TooManyPixels(BadImage):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a picture becomes the network's input. Raises ValueError for a recipe that this code does not follow."""
+    """How an image becomes the network's input. Raises ValueError for a recipe that this code does not follow."""
 
     stored: int  # S, pixels: side of the stored image
     crop: int  # C, pixels: side of the network's input
@@ -73,7 +73,7 @@ class Recipe:
 
 
 def stored_image(data: bytes, size: int, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode any picture to RGB uint8 (S, S, 3): shorter side resized to S, central S x S (section 2).
+    """Decode any image to RGB uint8 (S, S, 3): shorter side resized to S, central S x S (section 2).
 
     EXIF orientation applied, white behind transparency, first frame of an animation, the high byte of 16-bit samples.
     Raises BadImage, and TooManyPixels before anything is decoded.
@@ -98,7 +98,7 @@ def stored_image(data: bytes, size: int, *, max_pixels: int = MAX_PIXELS) -> NDA
 
 
 def _decoded(data: bytes, size: int, max_pixels: int) -> Image.Image:
-    """The whole picture in RGB, upright; a JPEG possibly at 1/2, 1/4 or 1/8, its shorter side still >= 2 S."""
+    """The whole image in RGB, upright; a JPEG possibly at 1/2, 1/4 or 1/8, its shorter side still >= 2 S."""
     if not data:
         raise BadImage(f"the file is empty; {ACCEPTED}")
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -117,7 +117,7 @@ def _decoded(data: bytes, size: int, max_pixels: int) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # a broken remark is no reason to refuse a good picture
+    except Exception:  # a broken remark is no reason to refuse a good image
         return 1
 
 
@@ -143,7 +143,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _silence_pillow() -> None:
-    """Ignore Pillow's warnings about odd metadata and size: here a picture is decoded or refused, nothing between.
+    """Ignore Pillow's warnings about odd metadata and size: here an image is decoded or refused, nothing between.
 
     A filter, put in front whenever it is not there, because warnings.catch_warnings is not safe between threads.
     """
@@ -190,12 +190,12 @@ def ten_views(images: Tensor, mean_image: Tensor, crop: int) -> Iterator[Tensor]
 
 def thumbnail(image: NDArray[np.uint8]) -> bytes:
     """An (S, S, 3) stored image as a file for the page: PNG up to 64 pixels, beyond that JPEG of at most 160."""
-    picture, out = Image.fromarray(image), io.BytesIO()
+    shown, out = Image.fromarray(image), io.BytesIO()
     if len(image) <= 64:
-        picture.save(out, "PNG")
+        shown.save(out, "PNG")
         return out.getvalue()
     side = min(len(image), 160)
-    picture.resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+    shown.resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
     return out.getvalue()
 
 

@@ -9,7 +9,7 @@ from index.store import Bundle, Generation
 from model import checkpoint
 from model.allocator import keep_freed_memory
 from model.data.sources import Source, open_source
-from model.embed import Embedder, embed
+from model.embed import Embedder, embed_collection
 from scripts.command import run
 from scripts.progress import counting
 
@@ -32,7 +32,7 @@ def build(
     total = len(source)
     with bundle.begin(inputs, total=total, width=embedder.width, classes=source.classes) as building:
         report("embed", building.done, total)
-        for block in embed(embedder, source, building.done):
+        for block in embed_collection(embedder, source, building.done):
             building.append(block)
             report("embed", building.done, total)
         return building.publish(file)

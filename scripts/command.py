@@ -18,7 +18,7 @@ import tyro
 __all__ = ["Refused", "parse", "run"]
 
 Config = TypeVar("Config")
-ROOMS = ("model", "index", "service", "scripts")
+PACKAGES = ("model", "index", "service", "scripts")
 
 
 class Refused(ValueError):
@@ -66,8 +66,8 @@ def run(config: Any, job: Callable[[Any], None]) -> NoReturn:
 
 
 def _is_ours(error: Exception) -> bool:
-    """An error class that one of the rooms defines is an answer to the user; any other is a bug."""
-    return type(error).__module__.split(".")[0] in ROOMS
+    """An error class that one of the packages defines is an answer to the user; any other is a bug."""
+    return type(error).__module__.split(".")[0] in PACKAGES
 
 
 def _fields(config: Any) -> list[str]:
@@ -86,8 +86,9 @@ def _flag(name: str, value: str) -> list[str]:
 def _one_line(box: str) -> str:
     """Tyro's framed message without its frame and its hints."""
     lines = [line.strip("│╭╮╰╯─- ") for line in box.splitlines()]
-    told = [line for line in lines[1:] if line]
+    lines_kept = [line for line in lines[1:] if line]
     end = next(
-        (i for i, line in enumerate(told) if line.startswith(("Argument helptext", "For full helptext"))), len(told)
+        (i for i, line in enumerate(lines_kept) if line.startswith(("Argument helptext", "For full helptext"))),
+        len(lines_kept),
     )
-    return " ".join(told[:end])
+    return " ".join(lines_kept[:end])

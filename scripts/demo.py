@@ -1,4 +1,4 @@
-"""From nothing to the page: fetch CIFAR-10 (or pack a folder of pictures), train, build the index, serve.
+"""From nothing to the page: fetch CIFAR-10 (or pack a folder of images), train, build the index, serve.
 
 Each step is one of the other scripts, run as its own command; what an earlier run finished is used again.
 """
@@ -15,7 +15,7 @@ from service.port import listen
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Set up and serve a demonstration: CIFAR-10, or the pictures of a folder."""
+    """Set up and serve a demonstration: CIFAR-10, or the images of a folder."""
 
     images: Path | None = None  # folder of class folders to train on; none, or an empty one: CIFAR-10
     source: Path | None = None  # folder that holds CIFAR-10's files already; none, or an empty one: they are fetched

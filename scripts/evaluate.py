@@ -15,10 +15,10 @@ from scripts.progress import counting
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Measure networks on a packed data set; several are also averaged."""
+    """Measure networks on a packed dataset; several are also averaged."""
 
     checkpoint: tuple[Path, ...] = (Path("runs/cifar10/checkpoint.safetensors"),)  # one or more
-    data: Path = field(default=Path("data/cifar10"))  # packed data set
+    data: Path = field(default=Path("data/cifar10"))  # packed dataset
     split: str = "auto"  # auto: what training validates on (validation, val or test)
     views: tuple[int, ...] = (1, 10)  # 1: the central crop; 10: corners, centre and their mirrors (section 4.1)
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N

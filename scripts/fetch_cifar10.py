@@ -25,10 +25,10 @@ class Config:
 def job(config: Config) -> None:
     """Fetch and say what is there now."""
 
-    def tell(line: str) -> None:
+    def log(line: str) -> None:
         print(line, flush=True)
 
-    packed = fetch(config.out, config.source, cache_folder(os.environ), tell, counting("images"))
+    packed = fetch(config.out, config.source, cache_folder(os.environ), log, counting("images"))
     rows = ", ".join(f"{len(packed.split(name)):,} {name}" for name in packed.splits)
     print(f"{config.out}: {rows}, {packed.size} x {packed.size} pixels, {len(packed.classes)} classes")
 

@@ -1,4 +1,4 @@
-"""Pack pictures for training: any folder of class folders, or the ILSVRC-2012 archives as they come."""
+"""Pack images for training: any folder of class folders, or the ILSVRC-2012 archives as they come."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Literal
 from model.data.ilsvrc import ilsvrc_sources
 from model.data.packed import BadDataset
 from model.data.packing import pack
-from model.data.sources import PictureSource
+from model.data.sources import EncodedSource
 from model.data.splits import folder_splits, shuffled
 from scripts.command import run
 from scripts.progress import counting
@@ -15,7 +15,7 @@ from scripts.progress import counting
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Pack pictures for training: --images, or the three ILSVRC archives. Stopped and run again, it goes on."""
+    """Pack images for training: --images, or the three ILSVRC archives. Stopped and run again, it goes on."""
 
     images: Path | None = None
     """Folder of class folders, or one that holds such folders as train and val."""
@@ -24,18 +24,18 @@ class Config:
     size: int = 256
     """Side of a stored image, pixels."""
     encoding: Literal["raw", "jpeg"] = "raw"
-    """raw: memory-mapped, size x size x 3 bytes a picture; jpeg: quality 95, about a tenth of that, slower to read."""
+    """raw: memory-mapped, size x size x 3 bytes an image; jpeg: quality 95, about a tenth of that, slower to read."""
     validation: float = 0.1
-    """Share of the pictures held out as the split val, where the folder has no val of its own."""
+    """Share of the images held out as the split val, where the folder has no val of its own."""
     ilsvrc_train: Path | None = None
     """ILSVRC2012_img_train.tar, a tar of a tar a class; never unpacked."""
     ilsvrc_validation: Path | None = None
     """ILSVRC2012_img_val.tar."""
     devkit: Path | None = None
-    """ILSVRC2012_devkit_t12.tar.gz: the classes and the validation pictures' ground truth."""
+    """ILSVRC2012_devkit_t12.tar.gz: the classes and the validation images' ground truth."""
 
 
-def sources(config: Config) -> tuple[str, dict[str, PictureSource]]:
+def sources(config: Config) -> tuple[str, dict[str, EncodedSource]]:
     """The collection's name and one source a split. Raises BadDataset."""
     archives = (config.ilsvrc_train, config.ilsvrc_validation, config.devkit)
     if config.images is not None and archives == (None, None, None):

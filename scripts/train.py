@@ -1,4 +1,4 @@
-"""Train AlexNet on a packed data set: the paper's optimiser and recipe, resumable at any step.
+"""Train AlexNet on a packed dataset: the paper's optimiser and recipe, resumable at any step.
 
 SIGTERM saves and exits 0; Ctrl-C saves and exits 130; --resume goes on from there, or from a kill, to the same bits.
 """
@@ -6,7 +6,7 @@ SIGTERM saves and exits 0; Ctrl-C saves and exits 130; --resume goes on from the
 import signal
 
 from model.allocator import keep_freed_memory
-from model.train.callbacks import Told, stopping
+from model.train.callbacks import ConsoleLogger, stopping
 from model.train.run import TrainConfig, train
 from scripts.command import run
 
@@ -14,9 +14,9 @@ from scripts.command import run
 def job(config: TrainConfig) -> None:
     """Train; the result is said by the main process."""
     keep_freed_memory()
-    told = Told()
+    console = ConsoleLogger()
     with stopping() as stop:
-        finished = train(config, told, stop=stop, tell=told.say)
+        finished = train(config, console, stop=stop, log=console.log)
     if not finished and stop.signal == signal.SIGINT:
         raise KeyboardInterrupt
 

@@ -19,7 +19,7 @@ from service.workers import Workers
 __all__ = ["create_app"]
 
 ABOUT = (
-    "What is this picture, and which six training pictures are nearest to it? AlexNet's last hidden layer, served.\n\n"
+    "What is this image, and which six training images are nearest to it? AlexNet's last hidden layer, served.\n\n"
     "Errors are `application/problem+json` (RFC 9457); compare their `type`, show their `detail`."
 )
 
@@ -64,7 +64,9 @@ def _loading(
             failed(error)
             return
         app.state.metrics.serving(engine)
-        app.state.workers = Workers(engine, app.state.metrics, decoders=settings.decoders, places=settings.waiting)
+        app.state.workers = Workers(
+            engine, app.state.metrics, decoders=settings.decoders, max_in_flight=settings.max_in_flight
+        )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

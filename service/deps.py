@@ -11,14 +11,25 @@ from service.errors import NotReady
 from service.metrics import Metrics
 from service.workers import Workers
 
-__all__ = ["EngineDep", "ImageId", "K", "MetricsDep", "Picture", "RandomDep", "TopK", "Views", "ViewsDep", "WorkersDep"]
+__all__ = [
+    "EngineDep",
+    "ImageId",
+    "ImageUpload",
+    "K",
+    "MetricsDep",
+    "RandomDep",
+    "TopK",
+    "Views",
+    "ViewsDep",
+    "WorkersDep",
+]
 
 MOST = 1000  # answers to one request
 LARGEST = 2**63 - 1  # image ids are int64
 
 
 class Views(IntEnum):
-    """How many crops of the picture the network sees."""
+    """How many crops of the image the network sees."""
 
     ONE = 1
     TEN = 10
@@ -90,7 +101,7 @@ WorkersDep = Annotated[Workers, Depends(workers)]
 EngineDep = Annotated[Engine, Depends(engine)]
 MetricsDep = Annotated[Metrics, Depends(metrics)]
 RandomDep = Annotated[np.random.Generator, Depends(rng)]
-Picture = Annotated[UploadFile, File(description="JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP, PPM or JPEG 2000")]
+ImageUpload = Annotated[UploadFile, File(description="JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP, PPM or JPEG 2000")]
 TopK = Annotated[int, Depends(top_k)]
 ViewsDep = Annotated[Views, Depends(views)]
 K = Annotated[int, Depends(k)]

@@ -1,4 +1,4 @@
-"""The one place where the network meets the index: a picture in, what it is and what is nearest to it out.
+"""The one place where the network meets the index: an image in, what it is and what is nearest to it out.
 
 Everything here blocks. `prepare` and `indexed` may run in any thread; the rest in one thread at a time
 (workers.py sees to it). S is the stored side, F the length of an embedding (4096).
@@ -16,7 +16,7 @@ from model.checkpoint import Checkpoint, load
 from model.embed import Embedder
 from service.settings import Settings
 
-__all__ = ["Engine", "Found", "Mismatch", "Seen", "load_engine"]
+__all__ = ["Engine", "Found", "Inference", "Mismatch", "load_engine"]
 
 SHORT = 12  # hexadecimal digits of a fingerprint, where it is for people
 
@@ -26,8 +26,8 @@ class Mismatch(ValueError):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the network makes of one picture."""
+class Inference:
+    """What the network makes of one image."""
 
     probabilities: NDArray[np.float32]  # (classes,)
     features: NDArray[np.float32]  # (F,)
@@ -55,26 +55,26 @@ class Engine:
         self.edition = self.manifest.fingerprints["catalogue"][:SHORT]  # changes whenever any thumbnail does
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
-        """Encoded picture -> stored image (S, S, 3). Raises BadImage, TooManyPixels."""
+        """Encoded image -> stored image (S, S, 3). Raises BadImage, TooManyPixels."""
         return self._embedder.prepare(data, max_pixels=self._max_pixels)
 
-    def see(self, image: NDArray[np.uint8]) -> Seen:
+    def infer(self, image: NDArray[np.uint8]) -> Inference:
         """Stored image (S, S, 3) -> its probabilities and features, from the central crop."""
         probabilities, features = self._embedder(image[None])
-        return Seen(probabilities[0], features[0])
+        return Inference(probabilities[0], features[0])
 
     def ten_views(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Stored image (S, S, 3) -> probabilities (classes,), the mean over ten views."""
         probabilities = self._embedder.ten_views(image[None])
         return probabilities.reshape(-1)
 
-    def recall(self, image_id: int) -> Seen:
+    def infer_stored(self, image_id: int) -> Inference:
         """What the network made of an indexed image: nothing is computed but the last layer. Raises NoSuchImage."""
         row = int(np.searchsorted(self._generation.ids, image_id))
         if row == len(self._generation.ids) or self._generation.ids[row] != image_id:
             raise NoSuchImage(f"no image {image_id} in this collection")
         features = np.array(self._generation.features[row])
-        return Seen(self._embedder.probabilities_of(features[None])[0], features)
+        return Inference(self._embedder.probabilities_of(features[None])[0], features)
 
     def nearest(self, features: NDArray[np.float32], k: int) -> list[Found]:
         """The k indexed images nearest to features (F,), or all if there are fewer; ascending, ties by image id."""
@@ -111,7 +111,7 @@ def load_engine(settings: Settings) -> Engine:
         searcher = FlatIndex(generation.features, generation.ids, gpus=gpus, float16=settings.float16)
         engine = Engine(embedder, generation, searcher, max_pixels=settings.max_pixels)
         side = checkpoint.recipe.stored
-        engine.nearest(engine.see(np.zeros((side, side, 3), np.uint8)).features, 1)  # the first request is no slower
+        engine.nearest(engine.infer(np.zeros((side, side, 3), np.uint8)).features, 1)  # the first request is no slower
     except BaseException:
         generation.close()
         raise

@@ -87,7 +87,7 @@ FRAMEWORK: Mapping[int, Kind] = MappingProxyType(
 # What is told instead of the exception's own text, where that text is not meant for strangers.
 DETAILS: Mapping[type[Exception], str] = MappingProxyType(
     {
-        MemoryError: "there is not enough memory for this picture now; try again, or send a smaller one",
+        MemoryError: "there is not enough memory for this image now; try again, or send a smaller one",
         Exception: "something went wrong in the server; its log says what",
     }
 )

@@ -24,8 +24,12 @@ class Metrics:
             "fc7_request_seconds", "Time to answer", ["route"], buckets=SECONDS, registry=self.registry
         )
         self.in_flight = Gauge("fc7_requests_in_flight", "Requests not yet answered", registry=self.registry)
-        self.inside = Gauge("fc7_places_taken", "Requests being decoded, waiting or computed", registry=self.registry)
-        self.decoded = Counter("fc7_images_decoded", "Uploaded pictures decoded", registry=self.registry)
+        self.admitted = Gauge(
+            "fc7_requests_admitted",
+            "Requests being decoded, waiting or computed",
+            registry=self.registry,
+        )
+        self.decoded = Counter("fc7_images_decoded", "Uploaded images decoded", registry=self.registry)
         self.inference = Histogram(
             "fc7_inference_seconds", "Network and search, for one request", buckets=SECONDS, registry=self.registry
         )

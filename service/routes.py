@@ -1,4 +1,4 @@
-"""What a picture is, what is near it, and its embedding: a route is its signature and a few lines."""
+"""What an image is, what is near it, and its embedding: a route is its signature and a few lines."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from index.catalogue import Image, NoSuchImage
 from model.preprocess import BadImage, TooManyPixels, thumbnail_type
 from service import deps, schemas
-from service.engine import Engine, Found, Seen
+from service.engine import Engine, Found, Inference
 from service.errors import BadParameter, Busy, NotReady, TooManyBytes, documented
 
 __all__ = ["router"]
@@ -28,43 +28,43 @@ BINARY: Responses = {
         "description": f"JSON, or with `Accept: {EMBEDDING}` 4096 little-endian float32 numbers",
     }
 }
-PICTURES: Responses = {
+IMAGES: Responses = {
     200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/png", "image/jpeg")}}
 }
 
-router = APIRouter(tags=["pictures"])
+router = APIRouter(tags=["images"])
 
 
-@router.post("/classify", responses=UPLOAD, summary="What is this picture?")
+@router.post("/classify", responses=UPLOAD, summary="What is this image?")
 async def classify(
-    file: deps.Picture, workers: deps.WorkersDep, top_k: deps.TopK, views: deps.ViewsDep
+    file: deps.ImageUpload, workers: deps.WorkersDep, top_k: deps.TopK, views: deps.ViewsDep
 ) -> schemas.Classification:
     """The most probable classes, from the central crop or from the mean over ten views."""
     engine = workers.engine
-    look = engine.ten_views if views is deps.Views.TEN else lambda image: engine.see(image).probabilities
-    probabilities = await workers.picture(file, look)
+    infer = engine.ten_views if views is deps.Views.TEN else lambda image: engine.infer(image).probabilities
+    probabilities = await workers.infer_upload(file, infer)
     return schemas.Classification(predictions=_best(probabilities, engine.classes, top_k), model=engine.model)
 
 
-@router.post("/neighbours", responses=EITHER, summary="Which training pictures are nearest to it?")
+@router.post("/neighbours", responses=EITHER, summary="Which training images are nearest to it?")
 async def neighbours(
-    workers: deps.WorkersDep, k: deps.K, image_id: deps.ImageId, file: deps.Picture | None = None
+    workers: deps.WorkersDep, k: deps.K, image_id: deps.ImageId, file: deps.ImageUpload | None = None
 ) -> schemas.Neighbourhood:
-    """The indexed images nearest to a picture: exact, by Euclidean distance between embeddings.
+    """The indexed images nearest to an image: exact, by Euclidean distance between embeddings.
 
-    Send a picture as `file`, or the `image_id` of an indexed image; the latter finds itself first, at distance 0.
+    Send an image as `file`, or the `image_id` of an indexed image; the latter finds itself first, at distance 0.
     """
     engine = workers.engine
     if file is not None and image_id is None:
-        seen, found = await workers.picture(file, lambda image: _near(engine, engine.see(image), k))
+        inference, found = await workers.infer_upload(file, lambda image: _near(engine, engine.infer(image), k))
         label = None
     elif image_id is not None and file is None:
-        seen, found = await workers.indexed(image_id, lambda row: _near(engine, engine.recall(row), k))
+        inference, found = await workers.infer_indexed(image_id, lambda row: _near(engine, engine.infer_stored(row), k))
         label = engine.indexed(image_id).label
     else:
-        raise BadParameter("send either a picture as `file` or the `image_id` of an indexed image, not both or neither")
+        raise BadParameter("send either an image as `file` or the `image_id` of an indexed image, not both or neither")
     return schemas.Neighbourhood(
-        predictions=_best(seen.probabilities, engine.classes, 5),
+        predictions=_best(inference.probabilities, engine.classes, 5),
         neighbours=[_neighbour(engine, rank, near) for rank, near in enumerate(found, 1)],
         true_label=label,
         exactness="exact",
@@ -75,20 +75,20 @@ async def neighbours(
 
 @router.post("/embed", response_model=schemas.Embedding, responses=UPLOAD | BINARY, summary="Its 4096 numbers")
 async def embed(
-    file: deps.Picture,
+    file: deps.ImageUpload,
     workers: deps.WorkersDep,
     accept: Annotated[str, Header(description="application/json or application/octet-stream")] = "application/json",
 ) -> schemas.Embedding | Response:
-    """The picture's embedding: the activations of the last hidden layer, after ReLU."""
+    """The image's embedding: the activations of the last hidden layer, after ReLU."""
     engine = workers.engine
-    seen = await workers.picture(file, engine.see)
+    inference = await workers.infer_upload(file, engine.infer)
     if EMBEDDING in accept:
-        data = np.ascontiguousarray(seen.features, "<f4").tobytes()
+        data = np.ascontiguousarray(inference.features, "<f4").tobytes()
         return Response(data, media_type=EMBEDDING, headers={"X-Fc7-Model": engine.model})
-    return schemas.Embedding(embedding=seen.features.tolist(), model=engine.model)
+    return schemas.Embedding(embedding=inference.features.tolist(), model=engine.model)
 
 
-@router.get("/images/random", responses=documented(NotReady), summary="Any picture of the collection")
+@router.get("/images/random", responses=documented(NotReady), summary="Any image of the collection")
 def random_image(engine: deps.EngineDep, rng: deps.RandomDep, response: Response) -> schemas.IndexedImage:
     """An indexed image, each with equal chance."""
     image = engine.any_indexed(rng)
@@ -96,7 +96,7 @@ def random_image(engine: deps.EngineDep, rng: deps.RandomDep, response: Response
     return schemas.IndexedImage(image_id=image.image_id, label=image.label, thumbnail=_thumbnail(engine, image))
 
 
-@router.get("/images/{image_id}", response_class=Response, responses=STORED | PICTURES, summary="A small picture")
+@router.get("/images/{image_id}", response_class=Response, responses=STORED | IMAGES, summary="A small image")
 def image(
     engine: deps.EngineDep,
     image_id: Annotated[int, Path(ge=0, le=deps.LARGEST)],
@@ -113,8 +113,8 @@ def image(
     return Response(found.thumbnail, media_type=thumbnail_type(found.thumbnail), headers=headers)
 
 
-def _near(engine: Engine, seen: Seen, k: int) -> tuple[Seen, list[Found]]:
-    return seen, engine.nearest(seen.features, k)
+def _near(engine: Engine, inference: Inference, k: int) -> tuple[Inference, list[Found]]:
+    return inference, engine.nearest(inference.features, k)
 
 
 def _best(probabilities: NDArray[np.float32], classes: tuple[str, ...], k: int) -> list[schemas.Prediction]:

@@ -60,11 +60,11 @@ class Neighbour(BaseModel):
     image_id: int
     label: str | None = Field(description="its true label, where it has one")
     distance: float
-    thumbnail: str = Field(description="where its small picture is")
+    thumbnail: str = Field(description="where its small image is")
 
 
 class Neighbourhood(BaseModel):
-    """What the picture is, and the indexed images nearest to it: ascending distance, ties by image id."""
+    """What the image is, and the indexed images nearest to it: ascending distance, ties by image id."""
 
     model_config = example(
         {
@@ -78,7 +78,7 @@ class Neighbourhood(BaseModel):
     )
     predictions: list[Prediction]
     neighbours: list[Neighbour]
-    true_label: str | None = Field(description="of the indexed image asked for; null for an uploaded picture")
+    true_label: str | None = Field(description="of the indexed image asked for; null for an uploaded image")
     exactness: Literal["exact"] = Field(description="exact: no nearer image is in the index")
     generation: int = Field(description="number of the index generation that answered")
     model: str = Field(description="short fingerprint of the weights")
@@ -121,7 +121,7 @@ class ModelVersion(BaseModel):
     model_config = ConfigDict(frozen=True)
     table: str = Field(description="layer table: cifar, paper, release")
     weights: str = Field(description="SHA-256")
-    recipe: str = Field(description="SHA-256 of how pictures are prepared, of the layer table and of the classes")
+    recipe: str = Field(description="SHA-256 of how images are prepared, of the layer table and of the classes")
     precision: str
     device: str
     classes: list[str]

@@ -28,8 +28,8 @@ class Settings:
     max_bytes: Positive = 20_000_000
     """Largest request body, in bytes."""
     max_pixels: Positive = 50_000_000
-    """Largest picture, in pixels (width x height); decoding takes up to nine bytes of memory a pixel."""
+    """Largest image, in pixels (width x height); decoding takes up to nine bytes of memory a pixel."""
     decoders: Positive = 2
-    """Pictures decoded at the same time."""
-    waiting: Positive = 64
-    """Requests that may be inside, decoding, waiting or answered; the next one is told to come back (503)."""
+    """Images decoded at the same time."""
+    max_in_flight: Positive = 64
+    """Maximum concurrent requests that carry an image; further ones get 503."""

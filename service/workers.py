@@ -1,7 +1,7 @@
-"""Off the event loop: pictures are decoded on a few threads, then one thread asks the network and the index.
+"""Off the event loop: images are decoded on a few threads, then one thread asks the network and the index.
 
 Memory is bounded: an upload lies in a temporary file (beyond 1 MB) until a decoding thread reads it, and the number of
-requests inside is limited. A picture is decoded before it can wait for the network: a bad one is refused without having
+requests inside is limited. An image is decoded before it can wait for the network: a bad one is refused without having
 met another's.
 """
 
@@ -28,23 +28,23 @@ T = TypeVar("T")
 class Workers:
     """An engine and the threads that may touch it. Its methods are for one event loop."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, *, decoders: int, places: int) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics, *, decoders: int, max_in_flight: int) -> None:
         self.engine = engine
         self._metrics = metrics
-        self._places, self._inside = places, 0
+        self._max_in_flight, self._in_flight = max_in_flight, 0
         self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
 
-    async def picture(self, upload: UploadFile, job: Callable[[NDArray[np.uint8]], T]) -> T:
-        """What `job` makes of the uploaded picture's stored image (S, S, 3). Raises BadImage, Busy."""
-        with self._place():
+    async def infer_upload(self, upload: UploadFile, job: Callable[[NDArray[np.uint8]], T]) -> T:
+        """What `job` makes of the uploaded image's stored image (S, S, 3). Raises BadImage, Busy."""
+        with self._admitted():
             image = await self._run(self._decoders, self._decode, upload)
             self._metrics.decoded.inc()
             return await self._run(self._network, self._timed(job), image)
 
-    async def indexed(self, image_id: int, job: Callable[[int], T]) -> T:
+    async def infer_indexed(self, image_id: int, job: Callable[[int], T]) -> T:
         """What `job` makes of an indexed image. Raises NoSuchImage, Busy."""
-        with self._place():
+        with self._admitted():
             return await self._run(self._network, self._timed(job), image_id)
 
     def close(self) -> None:
@@ -57,16 +57,16 @@ class Workers:
         return self.engine.prepare(upload.file.read())
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._inside >= self._places:
-            raise Busy(f"{self._inside} requests are being answered, no more fit; try again in a moment")
-        self._inside += 1
-        self._metrics.inside.set(self._inside)
+    def _admitted(self) -> Iterator[None]:
+        if self._in_flight >= self._max_in_flight:
+            raise Busy(f"{self._in_flight} requests are being answered, no more fit; try again in a moment")
+        self._in_flight += 1
+        self._metrics.admitted.set(self._in_flight)
         try:
             yield
         finally:
-            self._inside -= 1
-            self._metrics.inside.set(self._inside)
+            self._in_flight -= 1
+            self._metrics.admitted.set(self._in_flight)
 
     def _timed(self, job: Callable[[A], T]) -> Callable[[A], T]:
         def timed(argument: A) -> T:

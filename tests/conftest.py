@@ -1,4 +1,4 @@
-"""Shared by all rooms' tests: what a machine lacks is skipped with a reason, never silently."""
+"""Shared by all tests: what a machine lacks is skipped with a reason, never silently."""
 
 import pytest
 import torch

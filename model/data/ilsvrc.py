@@ -1,9 +1,9 @@
-"""The ILSVRC-2012 archives as they come: pictures are read where they lie, nothing is unpacked.
+"""The ILSVRC-2012 archives as they come: images are read where they lie, nothing is unpacked.
 
     train tar       n01440764.tar ... one tar a class, by WordNet id, each of JPEG files
     validation tar  ILSVRC2012_val_00000001.JPEG ...
     devkit tar.gz   */data/meta.mat: WordNet ids, ILSVRC ids, words
-                    */data/ILSVRC2012_validation_ground_truth.txt: an ILSVRC id a line, in the order of the pictures
+                    */data/ILSVRC2012_validation_ground_truth.txt: an ILSVRC id a line, in the order of the images
 
 A class id here is a place in the sorted WordNet ids, as in torchvision and Caffe; the kit counts in its own order.
 """
@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from model.data.matfile import read_mat
 from model.data.packed import BadDataset
-from model.data.sources import Picture, PictureSource
+from model.data.sources import EncodedImage, EncodedSource
 
 __all__ = ["Devkit", "ilsvrc_sources", "read_devkit"]
 
@@ -29,19 +29,19 @@ NUMBER = re.compile(r"_(\d+)\.JPEG$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Devkit:
-    """What the development kit says about the classes and the validation pictures."""
+    """What the development kit says about the classes and the validation images."""
 
     wnids: tuple[str, ...]  # WordNet ids, sorted: a class id is a place in here
     names: tuple[str, ...]  # the first word for each; with its WordNet id where two classes share it
-    truth: tuple[int, ...]  # class id of validation picture 1, 2, ...
+    truth: tuple[int, ...]  # class id of validation image 1, 2, ...
 
 
-def ilsvrc_sources(train: Path, validation: Path, devkit: Path, size: int) -> dict[str, PictureSource]:
+def ilsvrc_sources(train: Path, validation: Path, devkit: Path, size: int) -> dict[str, EncodedSource]:
     """Splits "train" and "val" of the archives, at S = `size`. Raises BadDataset for archives that are not those."""
     kit = read_devkit(devkit)
     return {
-        "train": PictureSource(_train_pictures(train, kit), kit.names, size),
-        "val": PictureSource(_validation_pictures(validation, kit), kit.names, size),
+        "train": EncodedSource(_train_images(train, kit), kit.names, size),
+        "val": EncodedSource(_validation_images(validation, kit), kit.names, size),
     }
 
 
@@ -77,9 +77,9 @@ def _kit_files(path: Path) -> dict[str, bytes]:
     return found
 
 
-def _train_pictures(path: Path, kit: Devkit) -> list[Picture]:
+def _train_images(path: Path, kit: Devkit) -> list[EncodedImage]:
     labels = {wnid: label for label, wnid in enumerate(kit.wnids)}
-    pictures = []
+    images = []
     with _told(path), path.open("rb") as file:
         for inner in _members(file, 0):
             wnid = Path(inner.name).stem
@@ -87,24 +87,24 @@ def _train_pictures(path: Path, kit: Devkit) -> list[Picture]:
                 raise BadDataset(f"{path}: {inner.name} is not the archive of a class of the kit")
             _check_whole(path, inner)
             for member in _members(file, inner.offset_data):
-                pictures.append(_picture(path, member, f"{wnid}/{Path(member.name).name}", labels[wnid]))
-    if missing := set(kit.wnids) - {picture.name.split("/")[0] for picture in pictures}:
-        raise BadDataset(f"{path}: no pictures of {len(missing)} of the kit's classes, {min(missing)} for one")
-    return pictures
+                images.append(_encoded(path, member, f"{wnid}/{Path(member.name).name}", labels[wnid]))
+    if missing := set(kit.wnids) - {image.name.split("/")[0] for image in images}:
+        raise BadDataset(f"{path}: no images of {len(missing)} of the kit's classes, {min(missing)} for one")
+    return images
 
 
-def _validation_pictures(path: Path, kit: Devkit) -> list[Picture]:
-    pictures = []
+def _validation_images(path: Path, kit: Devkit) -> list[EncodedImage]:
+    images = []
     with _told(path), path.open("rb") as file:
         for member in _members(file, 0):
             name = Path(member.name).name
             number = int(found[1]) if (found := NUMBER.search(name)) else 0
             if not 1 <= number <= len(kit.truth):
                 raise BadDataset(f"{path}: the kit has no ground truth for {name}")
-            pictures.append(_picture(path, member, name, kit.truth[number - 1]))
-    if len(pictures) != len(kit.truth):
-        raise BadDataset(f"{path}: {len(pictures)} pictures where the kit has the truth of {len(kit.truth)}")
-    return sorted(pictures, key=lambda picture: picture.name)
+            images.append(_encoded(path, member, name, kit.truth[number - 1]))
+    if len(images) != len(kit.truth):
+        raise BadDataset(f"{path}: {len(images)} images where the kit has the truth of {len(kit.truth)}")
+    return sorted(images, key=lambda image: image.name)
 
 
 def _members(file: BinaryIO, start: int) -> Iterator[tarfile.TarInfo]:
@@ -114,9 +114,9 @@ def _members(file: BinaryIO, start: int) -> Iterator[tarfile.TarInfo]:
         yield from (member for member in tar if member.isfile())
 
 
-def _picture(path: Path, member: tarfile.TarInfo, name: str, label: int) -> Picture:
+def _encoded(path: Path, member: tarfile.TarInfo, name: str, label: int) -> EncodedImage:
     _check_whole(path, member)
-    return Picture(name, label, str(path), member.offset_data, member.size)
+    return EncodedImage(name, label, str(path), member.offset_data, member.size)
 
 
 def _check_whole(path: Path, member: tarfile.TarInfo) -> None:

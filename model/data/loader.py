@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Batch", "Labelled", "Part", "in_order", "order", "read"]
+__all__ = ["Batch", "Dataset", "Subset", "in_order", "order", "read"]
 
 STREAM = 0  # keeps these draws apart from augmentation's, which have the same seed
 WINDOW_BYTES = 2 << 30  # images that are mixed with each other
@@ -27,7 +27,7 @@ AHEAD = 4  # batches read before they are asked for
 Rows = slice | NDArray[np.int64]
 
 
-class Labelled(Protocol):
+class Dataset(Protocol):
     """Labelled stored images by row: a packed split, or a part of one."""
 
     @property
@@ -42,10 +42,10 @@ class Labelled(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Some rows of a split, as a split of their own."""
 
-    whole: Labelled
+    whole: Dataset
     rows: NDArray[np.int64]
 
     @property
@@ -90,14 +90,14 @@ def in_order(rows: int, batch: int) -> list[NDArray[np.int64]]:
     return np.split(np.arange(rows), range(batch, rows, batch)) if rows else []
 
 
-def read(source: Labelled, batches: Iterable[NDArray[np.int64]], size: int, device: torch.device) -> Generator[Batch]:
+def read(source: Dataset, batches: Iterable[NDArray[np.int64]], size: int, device: torch.device) -> Generator[Batch]:
     """The images and labels of each batch of row numbers, read ahead by threads into a ring of reused buffers."""
     pinned = device.type == "cuda"
     ring = deque(_Buffer(pinned) for _ in range(AHEAD + 1))
     labels = source.labels
     wanted = iter(batches)
     pending: deque[tuple[_Buffer, NDArray[np.int64], Future[Tensor]]] = deque()
-    with ThreadPoolExecutor(2, thread_name_prefix="feed") as pool:
+    with ThreadPoolExecutor(2, thread_name_prefix="loader") as pool:
         try:
             while True:
                 while ring and (rows := next(wanted, None)) is not None:
@@ -122,7 +122,7 @@ class _Buffer:
         self.memory = torch.empty(0, dtype=torch.uint8)
         self.fetched: Any = None  # torch.cuda.Event
 
-    def fill(self, source: Labelled, rows: NDArray[np.int64], size: int) -> Tensor:
+    def fill(self, source: Dataset, rows: NDArray[np.int64], size: int) -> Tensor:
         """Read `rows` into it: uint8 (b, S, S, 3)."""
         if self.fetched is not None:
             self.fetched.synchronize()

@@ -1,4 +1,4 @@
-"""The packed data set: one folder that holds prepared images and all that training needs to know about them.
+"""The packed dataset: one folder that holds prepared images and all that training needs to know about them.
 
 data/<name>/meta.json          written last, by rename: its presence says that the rest is complete
             mean.npy           float32 (S, S, 3): the mean training image
@@ -33,7 +33,7 @@ Array = NDArray[Any]
 
 
 class BadDataset(ValueError):
-    """A data set that is missing, incomplete, damaged, or not one; the message says what and what to do."""
+    """A dataset that is missing, incomplete, damaged, or not one; the message says what and what to do."""
 
 
 class Pixels(Protocol):
@@ -128,7 +128,7 @@ class Split:
 
 @dataclass(frozen=True)
 class PackedSet:
-    """A packed data set, opened and checked; images stay on disk."""
+    """A packed dataset, opened and checked; images stay on disk."""
 
     path: Path
     name: str

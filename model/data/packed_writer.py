@@ -18,33 +18,33 @@ from numpy.typing import NDArray
 
 import files
 
-__all__ = ["FILES", "Block", "Columns", "Encoding", "Progress"]
+__all__ = ["FILES", "Encoding", "PackedBlock", "PackedWriter", "PackingProgress"]
 
 Encoding = Literal["raw", "jpeg"]
 
-COLUMNS = {
+FILES_OF = {
     "raw": ("labels.npy", "names.txt", "skipped.jsonl", "images.npy"),
     "jpeg": ("labels.npy", "names.txt", "skipped.jsonl", "offsets.npy", "images.bin"),
 }
-FILES = {*COLUMNS["raw"], *COLUMNS["jpeg"], "progress.npz", "progress.npz.part"}
+FILES = {*FILES_OF["raw"], *FILES_OF["jpeg"], "progress.npz", "progress.npz.part"}
 
 
 @dataclass
-class Progress:
+class PackingProgress:
     """What of one split is safely on disk."""
 
     inputs: str  # what was being packed, and how
-    position: int  # pictures read
-    rows: int  # pictures packed
+    position: int  # images read
+    rows: int  # images packed
     digest: str  # SHA-256 chain over the blocks' image bytes
     lengths: dict[str, int]  # bytes of each growing file
     pixel_sum: NDArray[np.int64]  # (S, S, 3)
     moment: NDArray[np.int64]  # (3, 3): sum of x x^T over RGB pixels x
 
     @classmethod
-    def load(cls, folder: Path, inputs: str, size: int) -> "Progress":
+    def load(cls, folder: Path, inputs: str, size: int) -> "PackingProgress":
         """What an earlier run of the same inputs left, else nothing done."""
-        found: Progress | None = None
+        found: PackingProgress | None = None
         try:
             with open(folder / "progress.npz", "rb") as file, np.load(file) as kept:
                 found = cls(**json.loads(str(kept["said"])), pixel_sum=kept["pixel_sum"], moment=kept["moment"])
@@ -66,7 +66,7 @@ class Progress:
         np.savez(kept, said=np.array(json.dumps(said)), pixel_sum=self.pixel_sum, moment=self.moment)
         files.replace(folder / "progress.npz", kept.getvalue())
 
-    def add(self, block: "Block") -> None:
+    def add(self, block: "PackedBlock") -> None:
         """Count a block that was written. The sums are integers: no rounding tells where a run was interrupted."""
         content = hashlib.sha256(bytes.fromhex(self.digest))
         for file in block.files:
@@ -83,10 +83,10 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Block:
-    """A stretch of pictures, ready to be written."""
+class PackedBlock:
+    """A stretch of images, ready to be written."""
 
-    stop: int  # position of the first picture after it
+    stop: int  # position of the first image after it
     images: Sequence[NDArray[np.uint8]]  # b of (S, S, 3), C-contiguous, as a reader will see them
     files: Sequence[bytes]  # encoding "jpeg": the same as JPEG files
     labels: Sequence[int]  # (b,)
@@ -94,28 +94,28 @@ class Block:
     skipped: Sequence[tuple[str, str]]  # name, reason
 
 
-class Columns:
+class PackedWriter:
     """One split's growing files, cut back to what `progress` vouches for; a context manager."""
 
-    def __init__(self, folder: Path, size: int, encoding: Encoding, progress: Progress) -> None:
+    def __init__(self, folder: Path, size: int, encoding: Encoding, progress: PackingProgress) -> None:
         self.folder, self.size, self.encoding, self.progress = folder, size, encoding, progress
         if not progress.lengths:
             for name in FILES:
                 (folder / name).unlink(missing_ok=True)
-        self.files = {name: _opened(folder / name, progress.lengths.get(name, 0)) for name in COLUMNS[encoding]}
+        self.files = {name: _opened(folder / name, progress.lengths.get(name, 0)) for name in FILES_OF[encoding]}
         if not progress.lengths:
             self.write_headers()
             if encoding == "jpeg":
                 files.write_all(self.files["offsets.npy"], np.zeros(1, np.int64).data)
 
-    def __enter__(self) -> "Columns":
+    def __enter__(self) -> "PackedWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
         for file in self.files.values():
             file.close()
 
-    def append(self, block: Block) -> None:
+    def append(self, block: PackedBlock) -> None:
         """Write a block; it counts from the next `keep` on."""
         if self.encoding == "raw":
             for image in block.images:
@@ -130,7 +130,7 @@ class Columns:
         files.write_all(self.files["skipped.jsonl"], "".join(f"{line}\n" for line in lines).encode())
         self.progress.add(block)
 
-    def keep(self) -> None:
+    def commit(self) -> None:
         """Make all that was written so far survive a kill or a power cut."""
         for name, file in self.files.items():
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Write packed sets: decoded by all cores, resumable after any interruption, corrupt pictures listed and left out."""
+"""Write packed sets: decoded by all cores, resumable after any interruption, corrupt images listed and left out."""
 
 import contextlib
 import hashlib
@@ -17,15 +17,15 @@ from PIL import Image
 
 import files
 from model.data.packed import FORMAT, BadDataset, PackedSet
-from model.data.packed_writer import FILES, Block, Columns, Encoding, Progress
+from model.data.packed_writer import FILES, Encoding, PackedBlock, PackedWriter, PackingProgress
 from model.data.sources import Source
 from model.preprocess import stored_image
 
 __all__ = ["Encoding", "Report", "pack", "principal_colours"]
 
-Report = Callable[[str, int, int], None]  # split, pictures done, pictures in all
+Report = Callable[[str, int, int], None]  # split, images done, images in all
 
-BLOCK = 256  # pictures read ahead and held in memory, 50 MB at S = 256
+BLOCK = 256  # images read ahead and held in memory, 50 MB at S = 256
 DURABLE = 16  # blocks between two points that a killed run goes on from
 QUALITY = 95  # of stored JPEG, as in the 2012 code's successor
 
@@ -36,7 +36,7 @@ def pack(
     """Pack one source a split ("train" among them) into `out`, or go on where a killed run stopped.
 
     A set that is already complete is returned as it is. Raises BadDataset when `out` holds anything else or another
-    process is at it, when the sources do not belong together, when no training picture can be read, and when the disk
+    process is at it, when the sources do not belong together, when no training image can be read, and when the disk
     is full (run it again once there is room: nothing done is lost).
     """
     _check_agreement(sources)
@@ -63,39 +63,41 @@ def principal_colours(
     """
     count = images * pixel_sum.shape[0] * pixel_sum.shape[1]
     mean = pixel_sum.sum(axis=(0, 1)) / count
-    values, columns = np.linalg.eigh(moment / count - np.outer(mean, mean))
-    vectors = columns.T[::-1]
+    values, writer = np.linalg.eigh(moment / count - np.outer(mean, mean))
+    vectors = writer.T[::-1]
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1, keepdims=True), axis=1)
     return np.maximum(values[::-1], 0.0), vectors * np.sign(largest)
 
 
-def _pack_split(folder: Path, source: Source, encoding: Encoding, inputs: str, report: Report | None) -> Progress:
+def _pack_split(
+    folder: Path, source: Source, encoding: Encoding, inputs: str, report: Report | None
+) -> PackingProgress:
     folder.mkdir(exist_ok=True)
-    progress = Progress.load(folder, inputs, source.size)
-    with Columns(folder, source.size, encoding, progress) as columns:
+    progress = PackingProgress.load(folder, inputs, source.size)
+    with PackedWriter(folder, source.size, encoding, progress) as writer:
         for number, block in enumerate(_blocks(source, encoding, progress.position), start=1):
-            columns.append(block)
+            writer.append(block)
             if number % DURABLE == 0:
-                columns.keep()
+                writer.commit()
             if report:
                 report(folder.name, block.stop, len(source))
-        columns.write_headers()
-        columns.keep()
+        writer.write_headers()
+        writer.commit()
     return progress
 
 
-def _blocks(source: Source, encoding: Encoding, start: int) -> Iterator[Block]:
+def _blocks(source: Source, encoding: Encoding, start: int) -> Iterator[PackedBlock]:
     """Blocks from `start` on, the next one decoded while the last is written."""
     stretches = [(at, min(at + BLOCK, len(source))) for at in range(start, len(source), BLOCK)]
     with ThreadPoolExecutor(1) as ahead:
-        coming: Future[Block] | None = None
+        coming: Future[PackedBlock] | None = None
         for stretch in [*stretches, None]:
             ready, coming = coming, ahead.submit(_block, source, *stretch, encoding) if stretch else None
             if ready is not None:
                 yield ready.result()
 
 
-def _block(source: Source, start: int, stop: int, encoding: Encoding) -> Block:
+def _block(source: Source, start: int, stop: int, encoding: Encoding) -> PackedBlock:
     images, encoded, labels, names, skipped = [], [], [], [], []
     for item in source.read(start, stop):
         if item.image is None or item.label < 0:
@@ -108,7 +110,7 @@ def _block(source: Source, start: int, stop: int, encoding: Encoding) -> Block:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             encoded = list(pool.map(_jpeg, images))
             images = list(pool.map(lambda file: stored_image(file, source.size), encoded))
-    return Block(stop, images, encoded, labels, names, skipped)
+    return PackedBlock(stop, images, encoded, labels, names, skipped)
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
@@ -117,11 +119,11 @@ def _jpeg(image: NDArray[np.uint8]) -> bytes:
     return out.getvalue()
 
 
-def _conclude(out: Path, source: Source, encoding: Encoding, splits: Mapping[str, Progress]) -> None:
+def _conclude(out: Path, source: Source, encoding: Encoding, splits: Mapping[str, PackingProgress]) -> None:
     """Mean image, colours, and last the file that says that all is there."""
     train = splits["train"]
     if not train.rows:
-        raise BadDataset(f"{out}: none of the {train.position} training pictures could be read; see skipped.jsonl")
+        raise BadDataset(f"{out}: none of the {train.position} training images could be read; see skipped.jsonl")
     mean = (train.pixel_sum / train.rows).astype(np.float32)
     with files.replacing(out / "mean.npy") as file:
         np.save(file, mean)
@@ -140,7 +142,7 @@ def _conclude(out: Path, source: Source, encoding: Encoding, splits: Mapping[str
     files.replace(out / "meta.json", json.dumps(meta, indent=1).encode())
 
 
-def _about(folder: Path, progress: Progress) -> dict[str, Any]:
+def _about(folder: Path, progress: PackingProgress) -> dict[str, Any]:
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("labels.npy", "names.txt")}
     return {"rows": progress.rows, "skipped": progress.position - progress.rows, "images": progress.digest, **digests}
 
@@ -164,14 +166,14 @@ def _check_agreement(sources: Mapping[str, Source]) -> None:
     train = sources["train"]
     for split, source in sources.items():
         if (source.classes, source.size) != (train.classes, train.size):
-            raise BadDataset(f"split {split!r} has other classes or another size than the training pictures")
+            raise BadDataset(f"split {split!r} has other classes or another size than the training images")
 
 
 def _check_place(out: Path, sources: Mapping[str, Source], encoding: Encoding) -> None:
     """Nothing of the user's is overwritten; what will not fit is not begun (a raw set's size is known beforehand)."""
     ours = {out / name for name in (*sources, ".lock", "mean.npy", "mean.npy.part", "meta.json.part")}
     ours |= {out / split / name for split in sources for name in FILES}
-    if strange := sorted(file for place in (out, *map(out.joinpath, sources)) for file in _inside(place) - ours):
+    if strange := sorted(file for place in (out, *map(out.joinpath, sources)) for file in _in_flight(place) - ours):
         raise BadDataset(f"{out}: not an empty place, it holds {strange[0].relative_to(out)}; choose another")
     if encoding == "raw":
         needed = sum(len(source) * source.size**2 * 3 for source in sources.values())
@@ -185,7 +187,7 @@ def _free(place: Path) -> int:
     return shutil.disk_usage(place).free
 
 
-def _inside(place: Path) -> set[Path]:
+def _in_flight(place: Path) -> set[Path]:
     return set(place.iterdir()) if place.is_dir() else set()
 
 

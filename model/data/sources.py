@@ -20,10 +20,10 @@ from model.preprocess import BadImage, stored_image
 
 __all__ = [
     "ArraySource",
+    "EncodedImage",
+    "EncodedSource",
     "Item",
     "PackedSource",
-    "Picture",
-    "PictureSource",
     "Source",
     "folder_source",
     "open_source",
@@ -35,9 +35,9 @@ WHOLE = -1  # a region's length: to the end of the file
 
 @dataclass(frozen=True)
 class Item:
-    """One picture of a collection, or why it is not there: exactly one of `image` and `skipped` is set."""
+    """One image of a collection, or why it is not there: exactly one of `image` and `skipped` is set."""
 
-    image_id: int  # position in the collection; a skipped picture keeps its own
+    image_id: int  # position in the collection; a skipped image keeps its own
     name: str  # relative path, "frog/0001.png"
     label: int  # class id, -1 unknown
     image: NDArray[np.uint8] | None  # (S, S, 3)
@@ -45,7 +45,7 @@ class Item:
 
 
 class Source(Protocol):
-    """A collection of pictures in a fixed order."""
+    """A collection of images in a fixed order."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -62,19 +62,19 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, start: int, stop: int) -> list[Item]:
-        """Items start <= image_id < stop, in order. A picture that cannot be read is skipped, never raised."""
+        """Items start <= image_id < stop, in order. An image that cannot be read is skipped, never raised."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """Where one encoded picture lies: a region of a file."""
+class EncodedImage:
+    """Where one encoded image lies: a region of a file."""
 
     name: str
     label: int
     file: str
     offset: int = 0  # bytes
     length: int = WHOLE  # bytes
-    stamp: int = 0  # the file's time of change in ns, where the file is the picture
+    stamp: int = 0  # the file's time of change in ns, where the file is the image
 
     def data(self) -> bytes:
         """The encoded bytes. Raises OSError."""
@@ -84,44 +84,44 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class PictureSource:
-    """Encoded pictures, decoded by all cores when read."""
+class EncodedSource:
+    """Encoded images, decoded by all cores when read."""
 
-    pictures: Sequence[Picture]
+    images: Sequence[EncodedImage]
     classes: tuple[str, ...]
     size: int
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def fingerprint(self) -> str:
         """Names, labels, places and times of change: what can be told without reading every byte."""
         digest = hashlib.sha256(json.dumps([self.size, self.classes]).encode())
-        for p in self.pictures:
+        for p in self.images:
             digest.update(json.dumps([p.name, p.label, p.offset, p.length, p.stamp]).encode())
         return digest.hexdigest()
 
     def read(self, start: int, stop: int) -> list[Item]:
-        """See Source. `image_id` is the position in `pictures`."""
+        """See Source. `image_id` is the position in `images`."""
         ids = range(start, min(stop, len(self)))
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow works without holding the interpreter's lock
             return list(pool.map(self._item, ids))
 
     def _item(self, image_id: int) -> Item:
-        picture = self.pictures[image_id]
+        encoded = self.images[image_id]
         try:
-            image = stored_image(picture.data(), self.size)
+            image = stored_image(encoded.data(), self.size)
         except BadImage as error:
-            return Item(image_id, picture.name, picture.label, None, str(error))
+            return Item(image_id, encoded.name, encoded.label, None, str(error))
         except OSError as error:
-            return Item(image_id, picture.name, picture.label, None, f"the file cannot be read: {error.strerror}")
-        return Item(image_id, picture.name, picture.label, image, None)
+            return Item(image_id, encoded.name, encoded.label, None, f"the file cannot be read: {error.strerror}")
+        return Item(image_id, encoded.name, encoded.label, image, None)
 
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Pictures that are in memory already, (n, S, S, 3) uint8, with labels (n,) and names."""
+    """Images that are in memory already, (n, S, S, 3) uint8, with labels (n,) and names."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -169,8 +169,8 @@ def packed_source(packed: PackedSet, split: str = "train") -> PackedSource:
     return PackedSource(packed.classes, packed.size, fingerprint, packed.split(split))
 
 
-def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None = None) -> PictureSource:
-    """The pictures of a folder of class folders, sorted by class, then by name. Raises BadDataset if there are none.
+def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None = None) -> EncodedSource:
+    """The images of a folder of class folders, sorted by class, then by name. Raises BadDataset if there are none.
 
     A class is a folder's name; its subfolders count too. Files that lie outside any folder have label -1; names that
     begin with a dot are left out. `classes`, where given, are the only ones allowed, and in that order.
@@ -182,17 +182,15 @@ def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None =
     found = tuple(_printable(folder.name) for folder in folders)
     classes = found if classes is None else classes
     if unknown := sorted(set(found) - set(classes)):
-        raise BadDataset(f"{root}: classes that the training pictures do not have: {', '.join(unknown[:5])}")
-    pictures = [
-        p for name, folder in zip(found, folders, strict=True) for p in _under(root, folder, classes.index(name))
-    ]
-    pictures += [_picture(root, entry, -1) for entry in sorted(root.iterdir()) if _is_picture(entry)]
-    if not pictures:
-        raise BadDataset(f"{root}: no pictures in it; a folder of class folders is wanted")
-    return PictureSource(pictures, classes, size)
+        raise BadDataset(f"{root}: classes that the training images do not have: {', '.join(unknown[:5])}")
+    images = [p for name, folder in zip(found, folders, strict=True) for p in _under(root, folder, classes.index(name))]
+    images += [_encoded(root, entry, -1) for entry in sorted(root.iterdir()) if _is_image_file(entry)]
+    if not images:
+        raise BadDataset(f"{root}: no images in it; a folder of class folders is wanted")
+    return EncodedSource(images, classes, size)
 
 
-def open_source(path: Path | str, size: int, split: str = "train") -> PictureSource | PackedSource:
+def open_source(path: Path | str, size: int, split: str = "train") -> EncodedSource | PackedSource:
     """A packed set's split, or a folder of class folders (its train/ where it has one). Raises BadDataset.
 
     Raises BadDataset too for a packed set whose images are not `size` pixels wide.
@@ -206,18 +204,18 @@ def open_source(path: Path | str, size: int, split: str = "train") -> PictureSou
     return folder_source(path / split if (path / split).is_dir() else path, size)
 
 
-def _under(root: Path, folder: Path, label: int) -> list[Picture]:
+def _under(root: Path, folder: Path, label: int) -> list[EncodedImage]:
     found = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
-    return [_picture(root, file, label) for file in sorted(found) if _is_picture(file)]
+    return [_encoded(root, file, label) for file in sorted(found) if _is_image_file(file)]
 
 
-def _is_picture(file: Path) -> bool:
+def _is_image_file(file: Path) -> bool:
     return file.is_file() and not file.name.startswith(".")
 
 
-def _picture(root: Path, file: Path, label: int) -> Picture:
+def _encoded(root: Path, file: Path, label: int) -> EncodedImage:
     about = file.stat()
-    return Picture(_printable(str(file.relative_to(root))), label, str(file), 0, about.st_size, about.st_mtime_ns)
+    return EncodedImage(_printable(str(file.relative_to(root))), label, str(file), 0, about.st_size, about.st_mtime_ns)
 
 
 def _printable(name: str) -> str:

@@ -1,6 +1,6 @@
-"""Which pictures train and which validate: divided when they are packed, looked up when a packed set is opened.
+"""Which images train and which validate: divided when they are packed, looked up when a packed set is opened.
 
-A division follows from a hash of each picture's name alone: no list to keep, the same on every machine, and a picture
+A division follows from a hash of each image's name alone: no list to keep, the same on every machine, and an image
 that is added moves no other between the two.
 """
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.loader import Labelled, Part
+from model.data.loader import Dataset, Subset
 from model.data.packed import BadDataset, PackedSet
-from model.data.sources import Picture, PictureSource, folder_source
+from model.data.sources import EncodedImage, EncodedSource, folder_source
 
 __all__ = ["HELD_OUT", "divided", "folder_splits", "named_split", "shuffled", "training_and_validation"]
 
@@ -21,31 +21,31 @@ HELD_OUT = "held-out"
 SHARE = 20  # one row in so many is held out where there is no such split
 
 
-def shuffled(source: PictureSource) -> PictureSource:
-    """The same pictures in an order that says nothing about their classes.
+def shuffled(source: EncodedSource) -> EncodedSource:
+    """The same images in an order that says nothing about their classes.
 
     A training set is packed like this once, so that neighbouring rows, which are read together, mix all classes (the
     2012 code shuffled its list once, too).
     """
-    return replace(source, pictures=sorted(source.pictures, key=lambda picture: _draw("order", picture)))
+    return replace(source, images=sorted(source.images, key=lambda image: _draw("order", image)))
 
 
-def divided(source: PictureSource, fraction: float) -> tuple[PictureSource, PictureSource]:
-    """Training and validation pictures, about `fraction` of them in the latter, 0 <= it < 1, else BadDataset."""
+def divided(source: EncodedSource, fraction: float) -> tuple[EncodedSource, EncodedSource]:
+    """Training and validation images, about `fraction` of them in the latter, 0 <= it < 1, else BadDataset."""
     if not 0 <= fraction < 1:
         raise BadDataset(f"a validation fraction of {fraction}: at least 0 and below 1 is accepted")
     limit = int(fraction * 2**64)
-    held = [int.from_bytes(_draw("validation", picture)[:8], "big") < limit for picture in source.pictures]
+    held = [int.from_bytes(_draw("validation", image)[:8], "big") < limit for image in source.images]
     train, validation = (
-        [p for p, out in zip(source.pictures, held, strict=True) if out is side] for side in (False, True)
+        [p for p, out in zip(source.images, held, strict=True) if out is side] for side in (False, True)
     )
-    return replace(source, pictures=train), replace(source, pictures=validation)
+    return replace(source, images=train), replace(source, images=validation)
 
 
-def folder_splits(path: Path, size: int, fraction: float) -> dict[str, PictureSource]:
+def folder_splits(path: Path, size: int, fraction: float) -> dict[str, EncodedSource]:
     """Splits "train", shuffled, and "val" of a folder of class folders, or of its subfolders train and val.
 
-    Without a subfolder val, `fraction` of the pictures are held out; "val" is absent when that leaves none. Raises
+    Without a subfolder val, `fraction` of the images are held out; "val" is absent when that leaves none. Raises
     BadDataset.
     """
     given = path / "train"
@@ -56,7 +56,7 @@ def folder_splits(path: Path, size: int, fraction: float) -> dict[str, PictureSo
     return {"train": shuffled(train)} | ({"val": validation} if len(validation) else {})
 
 
-def training_and_validation(packed: PackedSet) -> tuple[Labelled, Labelled]:
+def training_and_validation(packed: PackedSet) -> tuple[Dataset, Dataset]:
     """The labelled rows to learn from and those to measure on. Raises BadDataset for a set that can teach nothing."""
     if len(packed.classes) < 2:
         raise BadDataset(
@@ -74,25 +74,25 @@ def training_and_validation(packed: PackedSet) -> tuple[Labelled, Labelled]:
             known = np.flatnonzero(split.labels >= 0)
             if not len(known):
                 raise BadDataset(f"{packed.path}: no image of split {name!r} has a label, so nothing can be measured")
-            return train, Part(split, known)
+            return train, Subset(split, known)
     return _held_out(train)
 
 
-def named_split(packed: PackedSet, name: str) -> Labelled:
+def named_split(packed: PackedSet, name: str) -> Dataset:
     """A split by name; "auto" is what training validates on. Raises BadDataset."""
     if name in ("auto", HELD_OUT):
         return training_and_validation(packed)[1]
     return packed.split(name)
 
 
-def _held_out(train: Labelled) -> tuple[Labelled, Labelled]:
+def _held_out(train: Dataset) -> tuple[Dataset, Dataset]:
     """A fixed twentieth of the rows, at least one and never all: the same for every run and for evaluate.py."""
     if len(train) < 2:
         raise BadDataset("one training image cannot be split into one to learn from and one to measure on")
     mixed = np.random.default_rng(0).permutation(len(train))
     held = max(1, len(train) // SHARE)
-    return Part(train, np.sort(mixed[held:])), Part(train, np.sort(mixed[:held]))
+    return Subset(train, np.sort(mixed[held:])), Subset(train, np.sort(mixed[:held]))
 
 
-def _draw(purpose: str, picture: Picture) -> bytes:
-    return hashlib.sha256(f"{purpose} {picture.name}".encode()).digest()
+def _draw(purpose: str, image: EncodedImage) -> bytes:
+    return hashlib.sha256(f"{purpose} {image.name}".encode()).digest()

@@ -15,9 +15,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 
-from model.distributed.exchange import Exchange, HybridExchange, split_sizes
+from model.distributed.exchange import ColumnExchange, HybridExchange, split_sizes
 from model.distributed.layout import Layout
-from model.network.alexnet import AlexNet, Table, keep
+from model.network.alexnet import AlexNet, Table, identity
 from model.network.dropout import dropout_masks
 
 __all__ = ["Columns", "Hybrid"]
@@ -44,7 +44,7 @@ class Columns:
     def network(self, table: Table, classes: int) -> AlexNet:
         """The columns that live here."""
         mine = split_sizes(classes, self.columns)[self.column]
-        exchange = Exchange(self._across_columns, classes, self.sent) if self.columns > 1 else keep
+        exchange = ColumnExchange(self._across_columns, classes, self.sent) if self.columns > 1 else identity
         network = AlexNet(table, mine, columns=table.columns // self.columns, exchange=exchange)
         return network.to(self.device).to(memory_format=torch.channels_last)
 
@@ -80,11 +80,11 @@ class Columns:
         """The answer to the call before: nobody waits for this one, every process hears the same."""
         answer = False
         if self._asked is not None:
-            told, work = self._asked
+            flag_set, work = self._asked
             work.wait()
-            answer = bool(told)
-        told = torch.tensor(int(flag))
-        self._asked = told, dist.all_reduce(told, dist.ReduceOp.MAX, async_op=True)
+            answer = bool(flag_set)
+        flag_set = torch.tensor(int(flag))
+        self._asked = flag_set, dist.all_reduce(flag_set, dist.ReduceOp.MAX, async_op=True)
         return answer
 
     def barrier(self) -> None:

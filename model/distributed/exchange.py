@@ -10,10 +10,10 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Exchange", "HybridExchange", "split_sizes"]
+__all__ = ["ColumnExchange", "HybridExchange", "split_sizes"]
 
 
-class Exchange:
+class ColumnExchange:
     """AlexNet's `exchange` among the processes of `group`: an all-gather of channels whose gradient is summed.
 
     sent: (edge, "forward" | "backward") -> bytes that this process has sent, counted as they are handed over.
@@ -42,7 +42,7 @@ class Exchange:
         return gathered
 
 
-class HybridExchange(Exchange):
+class HybridExchange(ColumnExchange):
     """For processes that hold every convolution, and a slice of each dense layer's units for the images of all."""
 
     def __call__(self, x: Tensor, edge: str) -> Tensor:
@@ -71,19 +71,19 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dim: int, group: dist.ProcessGroup, count: Callable[[str, int], None]) -> Tensor:
         ctx.dim, ctx.group, ctx.count = dim, group, count
-        wire = x.movedim(1, -1).contiguous()  # channels_last maps travel as they lie in memory
-        parts = wire.new_empty((group.size() * wire.shape[0], *wire.shape[1:]))
-        dist.all_gather_single(parts, wire, group=group)
-        count("forward", wire.nbytes * (group.size() - 1))
+        outgoing = x.movedim(1, -1).contiguous()  # channels_last maps travel as they lie in memory
+        parts = outgoing.new_empty((group.size() * outgoing.shape[0], *outgoing.shape[1:]))
+        dist.all_gather_single(parts, outgoing, group=group)
+        count("forward", outgoing.nbytes * (group.size() - 1))
         return torch.cat([part.movedim(-1, 1) for part in parts.chunk(group.size())], dim)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         # A reduce-scatter, spelled as what it must send at least: gloo's own sends a whole all-reduce, twice as much.
-        wire = torch.stack([part.movedim(1, -1) for part in gradients[0].chunk(ctx.group.size(), ctx.dim)])
-        received = torch.empty_like(wire)
-        dist.all_to_all_single(received, wire, group=ctx.group)
-        ctx.count("backward", wire[0].nbytes * (ctx.group.size() - 1))
+        outgoing = torch.stack([part.movedim(1, -1) for part in gradients[0].chunk(ctx.group.size(), ctx.dim)])
+        received = torch.empty_like(outgoing)
+        dist.all_to_all_single(received, outgoing, group=ctx.group)
+        ctx.count("backward", outgoing[0].nbytes * (ctx.group.size() - 1))
         return received.sum(0).movedim(-1, 1), None, None, None
 
 

@@ -13,12 +13,12 @@ from typing import Literal
 
 from model.network.alexnet import Conv, Table, side
 
-__all__ = ["Layout", "Misplaced", "Parallel", "edges", "lay_out", "sent"]
+__all__ = ["Layout", "LayoutError", "Parallel", "edges", "lay_out", "sent"]
 
 Parallel = Literal["auto", "columns", "data", "hybrid"]
 
 
-class Misplaced(ValueError):
+class LayoutError(ValueError):
     """These processes cannot train together as asked; the message says what would fit."""
 
 
@@ -38,17 +38,17 @@ class Layout:
 
 
 def lay_out(parallel: Parallel, processes: int, table: Table, classes: int, batch: int) -> Layout:
-    """The layout of `processes` for a global batch of `batch` images. Raises Misplaced where they do not divide."""
+    """The layout of `processes` for a global batch of `batch` images. Raises LayoutError where they do not divide."""
     scheme, why = (parallel, "as asked") if parallel != "auto" else _choose(processes, table)
     columns = table.columns if scheme == "columns" else 1
     if processes % columns:
-        raise Misplaced(
+        raise LayoutError(
             f"{processes} processes do not divide into networks of {columns} columns: start a multiple of {columns}, "
             "or --parallel data"
         )
     replicas = processes // columns
     if batch % replicas:
-        raise Misplaced(f"a batch of {batch} images does not divide among {replicas} replicas")
+        raise LayoutError(f"a batch of {batch} images does not divide among {replicas} replicas")
     layout = Layout(scheme, replicas, columns, why)
     _check_table(table, classes, layout)
     megabytes = sum(sent(layout, table, classes, batch).values()) / 1e6
@@ -71,14 +71,14 @@ def _choose(processes: int, table: Table) -> tuple[Literal["columns", "data"], s
 
 def _check_table(table: Table, classes: int, layout: Layout) -> None:
     if layout.columns > 1 and table.norm_crosses:
-        raise Misplaced(f"normalisation in table {table.name!r} crosses from column to column: use --parallel data")
+        raise LayoutError(f"normalisation in table {table.name!r} crosses from column to column: use --parallel data")
     for name, row in table.named.items():
         parts = layout.columns if isinstance(row, Conv) else layout.slices
         units = row.channels if isinstance(row, Conv) else row.units or 0
         if units % parts:
-            raise Misplaced(f"{name}'s {units} outputs do not divide among {parts} processes")
+            raise LayoutError(f"{name}'s {units} outputs do not divide among {parts} processes")
     if classes < layout.slices:
-        raise Misplaced(
+        raise LayoutError(
             f"{classes} classes are too few for {layout.slices} processes: fc8 would have none of them in one"
         )
 
@@ -90,18 +90,18 @@ def edges(table: Table, classes: int) -> dict[str, int]:
 
 def _walk(table: Table, classes: int) -> Iterator[tuple[str, int, int]]:
     """Each layer, the floats per image that cross to it (0: none), and its parameters; then "logits" and theirs."""
-    seen, pixels = 3, table.crop
+    in_channels, pixels = 3, table.crop
     for name, row in table.named.items():
-        floats = seen * pixels * pixels
+        floats = in_channels * pixels * pixels
         if isinstance(row, Conv):
-            inputs = seen // table.columns if row.sees == "own" else seen
+            inputs = in_channels // table.columns if row.sees == "own" else in_channels
             parameters = row.channels * (inputs * row.kernel**2 + 1)
             yield name, floats if row.sees == "both" else 0, parameters
-            seen, pixels = row.channels, side(row, pixels)
+            in_channels, pixels = row.channels, side(row, pixels)
         else:
             units = row.units or classes
             yield name, floats, units * (floats + 1)
-            seen, pixels = units, 1
+            in_channels, pixels = units, 1
     yield "logits", classes, 0
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from model.distributed.columns import Columns, Hybrid
-from model.distributed.layout import Misplaced, Parallel, lay_out
+from model.distributed.layout import LayoutError, Parallel, lay_out
 from model.distributed.placement import OneProcess, Placement
 from model.network.alexnet import Table
 
@@ -27,13 +27,13 @@ def join(
     batch: int,
     device: torch.device,
     settings: Mapping[str, object],
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Iterator[Placement]:
     """Take this process's place among those that torchrun started; alone, the whole of it.
 
     batch: images of the global batch. device: "cpu", or "cuda" for one GPU per process. settings: what every process
     must have been given alike. tell: hears on the main process which layout was chosen, and why.
-    Raises Misplaced on the first process of each machine; the others leave with exit code 2 and say nothing.
+    Raises LayoutError on the first process of each machine; the others leave with exit code 2 and say nothing.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     try:
@@ -41,7 +41,7 @@ def join(
         if processes > 1:
             device = _meet(device)
             _agree(settings)
-    except Misplaced:
+    except LayoutError:
         if os.environ.get("LOCAL_RANK", "0") != "0":
             raise SystemExit(2) from None
         raise
@@ -50,7 +50,7 @@ def join(
         return
     placement = (Hybrid if layout.scheme == "hybrid" else Columns)(layout, device)
     if placement.is_main:
-        tell(layout.why)
+        log(layout.why)
     yield placement
     dist.destroy_process_group()
 
@@ -60,7 +60,7 @@ def _meet(device: torch.device) -> torch.device:
     if device.type == "cuda":
         here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
         if here > gpus:
-            raise Misplaced(f"{here} processes on a machine with {gpus} GPU(s): start one for each, or --device cpu")
+            raise LayoutError(f"{here} processes on a machine with {gpus} GPU(s): start one for each, or --device cpu")
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     try:
@@ -68,16 +68,16 @@ def _meet(device: torch.device) -> torch.device:
     except (ValueError, dist.DistError) as error:  # ValueError: a variable that torchrun sets is missing
         address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         reason = "that port is taken" if "EADDRINUSE" in str(error) else str(error).splitlines()[0]
-        raise Misplaced(f"the processes cannot meet at {address}: {reason}") from error
+        raise LayoutError(f"the processes cannot meet at {address}: {reason}") from error
     return device
 
 
 def _agree(settings: Mapping[str, object]) -> None:
-    """Raise Misplaced, on every process, when one was given other settings."""
+    """Raise LayoutError, on every process, when one was given other settings."""
     mine = {name: repr(value) for name, value in settings.items()}
     all_of_them: list[dict[str, str]] = [{}] * dist.get_world_size()
     dist.all_gather_object(all_of_them, mine)
     for rank, theirs in enumerate(all_of_them):
         for name, value in all_of_them[0].items():
             if theirs.get(name) != value:
-                raise Misplaced(f"process {rank} was given {name}={theirs.get(name)}, process 0 {name}={value}")
+                raise LayoutError(f"process {rank} was given {name}={theirs.get(name)}, process 0 {name}={value}")

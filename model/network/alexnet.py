@@ -26,8 +26,8 @@ __all__ = [
     "Exchange",
     "Table",
     "even",
+    "identity",
     "initialise",
-    "keep",
     "side",
 ]
 
@@ -60,7 +60,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Table:
-    """A whole network: rows from the picture to the classes."""
+    """A whole network: rows from the image to the classes."""
 
     name: str
     crop: int  # the network's input is crop x crop pixels
@@ -121,7 +121,7 @@ RELEASE = Table(
     map_norm=ResponseNorm(alpha=0.001 / 25, k=1.0),
 )
 
-# The same eight layers for 32 x 32 pictures, 28 x 28 crops: small enough to train on two CPU cores in minutes. Inputs
+# The same eight layers for 32 x 32 images, 28 x 28 crops: small enough to train on two CPU cores in minutes. Inputs
 # are brought to unit variance and weights start as He et al. 2015 have it, for the few epochs there are.
 CIFAR = Table(
     name="cifar",
@@ -142,7 +142,7 @@ CIFAR = Table(
 TABLES: Mapping[str, Table] = {table.name: table for table in (PAPER, RELEASE, CIFAR)}
 
 
-def keep(x: Tensor, edge: str) -> Tensor:  # noqa: ARG001
+def identity(x: Tensor, edge: str) -> Tensor:  # noqa: ARG001
     """The exchange of a process that holds every column: there is nothing to fetch."""
     return x
 
@@ -164,25 +164,25 @@ class AlexNet(nn.Module):
         *,
         columns: int | None = None,
         slices: int | None = None,
-        exchange: Exchange = keep,
+        exchange: Exchange = identity,
     ) -> None:
         super().__init__()
         self.table = table
         self.columns = table.columns if columns is None else columns
         self.slices = table.columns // self.columns if slices is None else slices
         self.exchange = exchange
-        seen, pixels = 3, table.crop  # maps of all columns, and their side
+        in_channels, pixels = 3, table.crop  # maps of all columns, and their side
         for name, row in table.named.items():
             if isinstance(row, Conv):
                 groups = self.columns if row.sees == "own" else 1
-                inputs = self._share(seen) if row.sees == "own" else seen
+                inputs = self._share(in_channels) if row.sees == "own" else in_channels
                 outputs, zeros = self._share(row.channels), row.padding[0] if even(row.padding) else 0
                 layer: nn.Module = nn.Conv2d(inputs, outputs, row.kernel, row.stride, zeros, groups=groups)
-                seen, pixels = row.channels, side(row, pixels)
+                in_channels, pixels = row.channels, side(row, pixels)
             else:
-                inputs, pixels = seen * pixels * pixels, 1
+                inputs, pixels = in_channels * pixels * pixels, 1
                 layer = nn.Linear(inputs, classes if row.units is None else row.units // self.slices)
-                seen = row.units or seen
+                in_channels = row.units or in_channels
             self.add_module(name, layer)
 
     def _share(self, channels: int) -> int:
@@ -201,12 +201,12 @@ class AlexNet(nn.Module):
             if isinstance(row, Conv):
                 x = self._conv(row, self.get_submodule(name), self.exchange(x, name) if row.sees == "both" else x)
             else:
-                seen = self.exchange(x, name).flatten(1)
-                x = self.get_submodule(name)(seen)
+                embedding = self.exchange(x, name).flatten(1)
+                x = self.get_submodule(name)(embedding)
                 if row.units is not None:
                     x = F.relu(x, inplace=True)
                     x = x * masks[name] if masks and name in masks else x
-        return self.exchange(x, "logits"), seen
+        return self.exchange(x, "logits"), embedding
 
     def _conv(self, row: Conv, layer: nn.Module, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W'): the convolution and what follows it."""

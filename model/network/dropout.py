@@ -43,5 +43,5 @@ def _kept(key: list[int], batch: int, units: int, dropout: float, device: torch.
     generator = torch.Generator(device).manual_seed(state)
     words = torch.empty(-(-batch * units // 4), dtype=torch.int64, device=device)
     words.random_(-(2**63), None, generator=generator)
-    draws = words.view(torch.int16)[: batch * units].view(batch, units)
-    return draws >= round(dropout * 2**16) - 2**15
+    augmentation = words.view(torch.int16)[: batch * units].view(batch, units)
+    return augmentation >= round(dropout * 2**16) - 2**15

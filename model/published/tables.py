@@ -21,7 +21,7 @@ class BadWeights(ValueError):
 
 # BVLC's bvlc_alexnet: the paper's order of steps and two groups, but crops of 227 pixels with no edge to hang over,
 # alpha divided by the window, k = 1, and a norm's window reaches across the two groups. Its biases start at 0.1: "1
-# gave flat loss". Top-1 57.1 %, top-5 80.2 % on the validation set's centre view, of pictures that were warped to
+# gave flat loss". Top-1 57.1 %, top-5 80.2 % on the validation set's centre view, of images that were warped to
 # 256 x 256 where ours keep their shape.
 CAFFE = Table(
     name="caffe",
@@ -43,7 +43,7 @@ CAFFE_MEAN = (122.67891434, 116.66876762, 104.00698793)  # RGB means of Caffe's 
 
 # torchvision's alexnet: the one tower of "One weird trick" (2014), narrower, with no normalisation. Its dropout stands
 # before fc6 and fc7, ours after them, so fine-tuning drops fc6's and fc7's outputs, not pool5's and fc6's; evaluation
-# has none. Top-1 56.5 %, top-5 79.1 % on the centre view of pictures that were resized bilinearly, ours bicubically.
+# has none. Top-1 56.5 %, top-5 79.1 % on the centre view of images that were resized bilinearly, ours bicubically.
 TORCHVISION = Table(
     name="torchvision",
     crop=224,
@@ -85,8 +85,10 @@ def from_caffe(layers: Mapping[str, Sequence[Tensor]], table: Table = CAFFE) -> 
     for name in table.named:
         blobs = layers.get(name, ())
         if len(blobs) != 2:
-            told = f"{len(blobs)} tensors, not weight and bias" if blobs else f"none; there are {_listed(layers)}"
-            raise BadWeights(f"layer {name}: {told}")
+            found_instead = (
+                f"{len(blobs)} tensors, not weight and bias" if blobs else f"none; there are {_listed(layers)}"
+            )
+            raise BadWeights(f"layer {name}: {found_instead}")
         found[f"{name}.weight"], found[f"{name}.bias"] = blobs
     weights = _fitted(found, table)
     weights["conv1.weight"] = weights["conv1.weight"].flip(1)

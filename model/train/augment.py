@@ -1,4 +1,4 @@
-"""What training does to a picture (section 4.1: crop, mirror, colour noise), on the device.
+"""What training does to an image (section 4.1: crop, mirror, colour noise), on the device.
 
 Every draw is a pure function of (seed, step, position in the global batch): any replica, rank or resumed run draws the
 same one. B images, S their stored side, C the crop's, m = S - C the margin.
@@ -14,7 +14,7 @@ from torch import Tensor
 from model.preprocess import central
 from model.train.recipes import TrainingRecipe
 
-__all__ = ["Draws", "augment", "colour_basis", "draw"]
+__all__ = ["AugmentationParameters", "augment", "colour_basis", "draw"]
 
 STREAM = 1  # keeps these draws apart from the data order's, which has the same seed
 BLOCK_BYTES = 1 << 20  # of float32 worked on together on a CPU: the passes over it stay in the cache
@@ -22,7 +22,7 @@ COLOUR_SCALE = 0.1  # section 4.1: standard deviation of alpha
 
 
 @dataclass(frozen=True)
-class Draws:
+class AugmentationParameters:
     """One step's chances, a row an image."""
 
     top: NDArray[np.int64]  # (B,) first row of the crop
@@ -30,13 +30,13 @@ class Draws:
     mirror: NDArray[np.bool_]  # (B,)
     alpha: NDArray[np.float32] | None  # (B, 3) standard normal, one a principal component; None: colours are left alone
 
-    def rows(self, rows: slice) -> "Draws":
+    def rows(self, rows: slice) -> "AugmentationParameters":
         """The draws of one replica's images."""
         alpha = None if self.alpha is None else self.alpha[rows]
-        return Draws(self.top[rows], self.left[rows], self.mirror[rows], alpha)
+        return AugmentationParameters(self.top[rows], self.left[rows], self.mirror[rows], alpha)
 
 
-def draw(seed: int, step: int, batch: int, recipe: TrainingRecipe, *, colour: bool) -> Draws:
+def draw(seed: int, step: int, batch: int, recipe: TrainingRecipe, *, colour: bool) -> AugmentationParameters:
     """The draws of step `step` for the whole global batch; `crop_chunk` neighbours share a crop and a mirror."""
     random = np.random.default_rng([seed, STREAM, step])
     margin = recipe.stored - recipe.crop
@@ -46,7 +46,7 @@ def draw(seed: int, step: int, batch: int, recipe: TrainingRecipe, *, colour: bo
         np.repeat(random.integers(0, bound, chunks), recipe.crop_chunk)[:batch] for bound in (offsets, offsets, 2)
     )
     alpha = random.standard_normal((batch, 3), dtype=np.float32) if colour and recipe.colour != "none" else None
-    return Draws(top, left, mirror.astype(np.bool_), alpha)
+    return AugmentationParameters(top, left, mirror.astype(np.bool_), alpha)
 
 
 def colour_basis(recipe: TrainingRecipe, pca: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Tensor:
@@ -61,7 +61,9 @@ def colour_basis(recipe: TrainingRecipe, pca: tuple[NDArray[np.float64], NDArray
     return torch.from_numpy((COLOUR_SCALE * size[:, None] * vectors).astype(np.float32))
 
 
-def augment(images: Tensor, draws: Draws, mean_image: Tensor, basis: Tensor, recipe: TrainingRecipe) -> Tensor:
+def augment(
+    images: Tensor, augmentation: AugmentationParameters, mean_image: Tensor, basis: Tensor, recipe: TrainingRecipe
+) -> Tensor:
     """uint8 (B, S, S, 3) -> float32 (B, 3, C, C), channels last in memory.
 
     Crop and mirror, minus the mean image's central crop (wherever the crop was taken), plus the colour offset; the
@@ -70,14 +72,14 @@ def augment(images: Tensor, draws: Draws, mean_image: Tensor, basis: Tensor, rec
     window = central(recipe.stored, recipe.crop)
     mean = mean_image[window, window]
     # (B, 1, C * 3): added a row of pixels at a time, eight times faster than three numbers at a time.
-    offsets = None if draws.alpha is None else torch.from_numpy(draws.alpha).to(images.device) @ basis
+    offsets = None if augmentation.alpha is None else torch.from_numpy(augmentation.alpha).to(images.device) @ basis
     offsets = None if offsets is None else offsets.repeat(1, recipe.crop)[:, None]
     pixels = torch.empty((len(images), recipe.crop, recipe.crop, 3), device=images.device)
     on_cpu = images.device.type == "cpu"
     block = max(1, BLOCK_BYTES // mean.nbytes) if on_cpu else len(images)
     for start in range(0, len(images), block):
         rows = slice(start, start + block)
-        taken = (_copied if on_cpu else _gathered)(images[rows], draws.rows(rows), recipe.crop)
+        taken = (_copied if on_cpu else _gathered)(images[rows], augmentation.rows(rows), recipe.crop)
         part = pixels[rows].copy_(taken).sub_(mean)
         if offsets is not None:
             part.view(len(part), recipe.crop, -1).add_(offsets[rows])
@@ -86,23 +88,23 @@ def augment(images: Tensor, draws: Draws, mean_image: Tensor, basis: Tensor, rec
     return pixels.permute(0, 3, 1, 2)
 
 
-def _gathered(images: Tensor, draws: Draws, crop: int) -> Tensor:
+def _gathered(images: Tensor, augmentation: AugmentationParameters, crop: int) -> Tensor:
     """Each image's own crop, mirrored where drawn, by one kernel on an accelerator: uint8 (B, C, C, 3)."""
     device = images.device
     reach = torch.arange(crop, device=device)
-    rows = torch.from_numpy(draws.top).to(device)[:, None] + reach
-    mirror = torch.from_numpy(draws.mirror).to(device)[:, None]
-    columns = torch.from_numpy(draws.left).to(device)[:, None] + torch.where(mirror, crop - 1 - reach, reach)
+    rows = torch.from_numpy(augmentation.top).to(device)[:, None] + reach
+    mirror = torch.from_numpy(augmentation.mirror).to(device)[:, None]
+    columns = torch.from_numpy(augmentation.left).to(device)[:, None] + torch.where(mirror, crop - 1 - reach, reach)
     image = torch.arange(len(images), device=device)
     return images[image[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _copied(images: Tensor, draws: Draws, crop: int) -> Tensor:
+def _copied(images: Tensor, augmentation: AugmentationParameters, crop: int) -> Tensor:
     """The same on a processor, where NumPy copies views four times faster than torch gathers, and torch mirrors."""
     pixels = images.numpy()
     cropped = np.empty((len(pixels), crop, crop, 3), np.uint8)
-    for image, (top, left) in enumerate(zip(draws.top, draws.left, strict=True)):
+    for image, (top, left) in enumerate(zip(augmentation.top, augmentation.left, strict=True)):
         cropped[image] = pixels[image, top : top + crop, left : left + crop]
-    taken, mirrored = torch.from_numpy(cropped), torch.from_numpy(np.flatnonzero(draws.mirror))
+    taken, mirrored = torch.from_numpy(cropped), torch.from_numpy(np.flatnonzero(augmentation.mirror))
     taken[mirrored] = taken[mirrored].flip(2)
     return taken

@@ -11,57 +11,57 @@ from typing import Any, TextIO
 from torch import Tensor
 from tqdm import tqdm
 
-from model.train.loop import Epoch, Watch
+from model.train.loop import Callback, Epoch
 from model.train.schedule import Rates
 
-__all__ = ["Stopping", "Told", "Watches", "stopping"]
+__all__ = ["Callbacks", "ConsoleLogger", "Stopping", "stopping"]
 
 EVERY = 30.0  # seconds between two plain lines
 
 
-class Watches:
+class Callbacks:
     """Several as one."""
 
-    def __init__(self, watches: Sequence[Watch]) -> None:
-        self.watches = watches
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = callbacks
 
     def begin(self, steps: int, done: int, batch: int) -> None:
-        """See Watch."""
-        for watch in self.watches:
-            watch.begin(steps, done, batch)
+        """See Callback."""
+        for callback in self.callbacks:
+            callback.begin(steps, done, batch)
 
     def step(self, done: int, loss: float, rates: Rates) -> None:
-        """See Watch."""
-        for watch in self.watches:
-            watch.step(done, loss, rates)
+        """See Callback."""
+        for callback in self.callbacks:
+            callback.step(done, loss, rates)
 
     def epoch(self, epoch: Epoch, conv1: Tensor) -> None:
-        """See Watch."""
-        for watch in self.watches:
-            watch.epoch(epoch, conv1)
+        """See Callback."""
+        for callback in self.callbacks:
+            callback.epoch(epoch, conv1)
 
     def end(self, finished: bool) -> None:
-        """See Watch."""
-        for watch in self.watches:
-            watch.end(finished)
+        """See Callback."""
+        for callback in self.callbacks:
+            callback.end(finished)
 
 
-class Told:
+class ConsoleLogger:
     """A progress bar on a terminal, a plain line now and then anywhere else, and a line an epoch on both."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self.stream = stream
         self.bar: tqdm[Any] | None = None
         self.batch = self.steps = self.done = 0
-        self.said = 0.0  # when, and at which step, the last plain line was
-        self.said_at = 0
+        self.logged = 0.0  # when, and at which step, the last plain line was
+        self.logged_at = 0
 
     def begin(self, steps: int, done: int, batch: int) -> None:
         """Say where the run starts."""
         self.steps, self.done, self.batch = steps, done, batch
-        self.said, self.said_at = time.monotonic(), done
+        self.logged, self.logged_at = time.monotonic(), done
         if done:
-            self.say(f"going on after step {done} of {steps}")
+            self.log(f"going on after step {done} of {steps}")
         if self.stream.isatty():
             total, initial = steps * batch, done * batch
             self.bar = tqdm(
@@ -73,18 +73,18 @@ class Told:
         if self.bar is not None:
             self.bar.set_postfix(loss=f"{loss:.3f}", rate=f"{rates.weights:.2g}", refresh=False)
             self.bar.update((done - self.done) * self.batch)
-        elif (now := time.monotonic()) - self.said >= EVERY:
-            speed = (done - self.said_at) * self.batch / (now - self.said)
+        elif (now := time.monotonic()) - self.logged >= EVERY:
+            speed = (done - self.logged_at) * self.batch / (now - self.logged)
             left = (self.steps - done) * self.batch / speed
-            self.say(f"step {done} of {self.steps}: loss {loss:.3f}, {speed:.0f} img/s, {left:.0f} s left")
-            self.said, self.said_at = now, done
+            self.log(f"step {done} of {self.steps}: loss {loss:.3f}, {speed:.0f} img/s, {left:.0f} s left")
+            self.logged, self.logged_at = now, done
         self.done = done
 
     def epoch(self, epoch: Epoch, conv1: Tensor) -> None:
         """One line."""
         del conv1
         scores = epoch.scores
-        self.say(
+        self.log(
             f"epoch {epoch.epoch}: loss {epoch.loss:.3f}, validation {scores.loss.value:.3f}, "
             f"top-1 {100 * scores.top1.value:.2f} %, top-5 {100 * scores.top5.value:.2f} %, "
             f"rate {epoch.rates.weights:.2g}, {epoch.images_per_second:.0f} img/s, {epoch.seconds:.0f} s"
@@ -96,7 +96,7 @@ class Told:
         if self.bar is not None:
             self.bar.close()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """One line, beside the bar."""
         if self.bar is not None:
             self.bar.write(line, file=self.stream)

@@ -1,6 +1,6 @@
 """Where training starts when it does not start from nothing: another run's network, with a new last layer.
 
-The new run sees pictures as the old one did: the checkpoint's table, mean image, stored size and crop are kept, because
+The new run sees images as the old one did: the checkpoint's table, mean image, stored size and crop are kept, because
 the weights expect them; the recipe's rates are a tenth.
 """
 
@@ -24,7 +24,7 @@ class Start:
 
     table: Table
     weights: dict[str, Tensor]  # the one-process form, the run's own copies
-    mean_image: Tensor  # float32 (S, S, 3): the checkpoint's, not the new pictures'
+    mean_image: Tensor  # float32 (S, S, 3): the checkpoint's, not the new images'
     frozen: tuple[str, ...]  # layers that keep their weights, in the table's order
 
 
@@ -56,7 +56,7 @@ def start(
 
 
 def fine_tuning(recipe: TrainingRecipe, checkpoint: Checkpoint) -> TrainingRecipe:
-    """`recipe` for a network that is trained already: its own picture sizes, and a tenth of every rate.
+    """`recipe` for a network that is trained already: its own image sizes, and a tenth of every rate.
 
     A tenth is what the 2012 code's fine-tuned network (146) began with: 0.001 where training begins with 0.01.
     """

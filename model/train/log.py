@@ -23,7 +23,7 @@ PIXEL = {11: 4}  # screen pixels a kernel pixel: about 48 a kernel
 
 
 class RunLog:
-    """A Watch that writes. Each epoch's line is whole on disk before the state that follows it."""
+    """A Callback that writes. Each epoch's line is whole on disk before the state that follows it."""
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.folder, self.header = folder, header

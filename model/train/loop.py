@@ -19,13 +19,13 @@ from model.data.loader import Batch, order, read, window_of
 from model.distributed.placement import Placement
 from model.evaluation import Scores
 from model.preprocess import Recipe
-from model.train.run_folder import Progress, RunFolder, State
+from model.train.run_folder import RunFolder, RunProgress, State
 from model.train.schedule import Rates, schedule_of
-from model.train.step import Learner, Lesson
+from model.train.step import Learner, TrainingTask
 
-__all__ = ["Diverged", "Epoch", "Trainer", "Watch"]
+__all__ = ["Callback", "Diverged", "Epoch", "Trainer"]
 
-LOOK = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: on a GPU a look waits for it
+LOSS_EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: on a GPU a look waits for it
 
 
 class Diverged(ArithmeticError):
@@ -46,7 +46,7 @@ class Epoch:
     waiting: float  # share of that time spent waiting for data
 
 
-class Watch(Protocol):
+class Callback(Protocol):
     """Who looks on: a progress bar, a log."""
 
     def begin(self, steps: int, done: int, batch: int) -> None:
@@ -66,49 +66,49 @@ class Trainer:
     """One run, from a state to its end."""
 
     def __init__(
-        self, lesson: Lesson, placement: Placement, folder: RunFolder, state: State, provenance: Mapping[str, Any]
+        self, task: TrainingTask, placement: Placement, folder: RunFolder, state: State, provenance: Mapping[str, Any]
     ) -> None:
-        self.lesson, self.placement, self.folder, self.provenance = lesson, placement, folder, provenance
-        self.learner = Learner(lesson, placement, state.weights)
+        self.task, self.placement, self.folder, self.provenance = task, placement, folder, provenance
+        self.learner = Learner(task, placement, state.weights)
         if state.velocity:
             self.learner.optimiser.restore(placement.share(state.velocity))
-        self.schedule = schedule_of(lesson.recipe, lesson.steps)
+        self.schedule = schedule_of(task.recipe, task.steps)
         self.progress = state.progress
         self.started = time.monotonic() - state.progress.seconds
-        self.unseen: list[Tensor] = []  # losses since the last look
+        self.pending_losses: list[Tensor] = []  # losses since the last look
         self.rate: tuple[float, float] = (0.0, 0.0)  # images a second and share of time spent waiting, this epoch
 
-    def run(self, watch: Watch, *, save_every: int, stop: Callable[[], bool]) -> bool:
+    def run(self, callback: Callback, *, save_every: int, stop: Callable[[], bool]) -> bool:
         """Train to the end and write the final checkpoint: True. False when `stop` said so: the state is saved.
 
         Raises Diverged, BadRun when the disk is full, and what reading the data raises.
         """
-        watch.begin(self.lesson.steps, self.progress.step, self.lesson.recipe.batch)
+        callback.begin(self.task.steps, self.progress.step, self.task.recipe.batch)
         finished = False
         try:
             while not self._over():
                 if self.placement.any(stop()):  # between epochs: all is saved
                     return False
-                if not self._steps(watch, save_every, stop):
+                if not self._steps(callback, save_every, stop):
                     self._save()
                     return False
-                self._close_epoch(watch)
+                self._close_epoch(callback)
             if self.placement.is_main:
-                self.folder.finish(self.progress.step // self.lesson.steps_an_epoch)
+                self.folder.finish(self.progress.step // self.task.steps_an_epoch)
             self.placement.barrier()
             finished = True
             return True
         finally:
-            watch.end(finished)
+            callback.end(finished)
 
     def _over(self) -> bool:
-        return self.progress.step >= self.lesson.steps or self.schedule.ended(self.progress.stalls)
+        return self.progress.step >= self.task.steps or self.schedule.ended(self.progress.stalls)
 
-    def _steps(self, watch: Watch, save_every: int, stop: Callable[[], bool]) -> bool:
+    def _steps(self, callback: Callback, save_every: int, stop: Callable[[], bool]) -> bool:
         """Train to the end of the epoch; False when asked to stop before it."""
-        per_epoch = self.lesson.steps_an_epoch
+        per_epoch = self.task.steps_an_epoch
         epoch, first = divmod(self.progress.step, per_epoch)
-        colour = self.lesson.recipe.coloured(epoch)
+        colour = self.task.recipe.coloured(epoch)
         begun, waited = time.monotonic(), 0.0
         with closing(self._batches(epoch, first)) as batches:
             for place in range(first, per_epoch):
@@ -116,33 +116,33 @@ class Trainer:
                 batch = next(batches)
                 waited += time.monotonic() - asked
                 rates, number = self._rates(), self.progress.step
-                self.unseen.append(self.learner.step(batch, number, rates, colour=colour))
+                self.pending_losses.append(self.learner.step(batch, number, rates, colour=colour))
                 self.progress = replace(self.progress, step=number + 1)
                 last = place + 1 == per_epoch
-                if last or self.progress.step % LOOK[self.placement.device.type] == 0:
-                    watch.step(self.progress.step, self._look(), rates)
+                if last or self.progress.step % LOSS_EVERY[self.placement.device.type] == 0:
+                    callback.step(self.progress.step, self._collect_losses(), rates)
                 if self.placement.any(stop()) and not last:
                     return False
                 if save_every and self.progress.step % save_every == 0 and not last:
                     self._save()
         spent = time.monotonic() - begun
-        self.rate = ((per_epoch - first) * self.lesson.recipe.batch / spent, waited / spent)
+        self.rate = ((per_epoch - first) * self.task.recipe.batch / spent, waited / spent)
         return True
 
     def _batches(self, epoch: int, first: int) -> Generator[Batch]:
         """The epoch's batches from number `first` on, this replica's part of each."""
-        recipe = self.lesson.recipe
-        mixed = order(self.lesson.seed, epoch, len(self.lesson.train), window_of(recipe.stored))
-        whole = mixed[: self.lesson.steps_an_epoch * recipe.batch].reshape(-1, recipe.batch)
-        return read(self.lesson.train, whole[first:, self.learner.rows], recipe.stored, self.placement.device)
+        recipe = self.task.recipe
+        mixed = order(self.task.seed, epoch, len(self.task.train), window_of(recipe.stored))
+        whole = mixed[: self.task.steps_an_epoch * recipe.batch].reshape(-1, recipe.batch)
+        return read(self.task.train, whole[first:, self.learner.rows], recipe.stored, self.placement.device)
 
     def _rates(self) -> Rates:
         return self.schedule.rates(self.progress.step, self.progress.stalls)
 
-    def _look(self) -> float:
+    def _collect_losses(self) -> float:
         """Fetch the losses since the last look, one wait for all; the last of them. Raises Diverged."""
-        losses = torch.stack(self.unseen).double().tolist() if self.unseen else []
-        self.unseen.clear()
+        losses = torch.stack(self.pending_losses).double().tolist() if self.pending_losses else []
+        self.pending_losses.clear()
         for place, loss in enumerate(losses):
             if not math.isfinite(loss):
                 self._diverged(self.progress.step - len(losses) + place)
@@ -155,13 +155,13 @@ class Trainer:
         kept = f"the last good state is {good}" if good else "nothing was saved before"
         raise Diverged(f"the loss is no number any more at step {step} (learning rate {rate:g}); {kept}")
 
-    def _close_epoch(self, watch: Watch) -> None:
+    def _close_epoch(self, callback: Callback) -> None:
         """Validate, let the schedule see it, keep the network, save the state, tell."""
-        before, per_epoch = self.progress, self.lesson.steps_an_epoch
+        before, per_epoch = self.progress, self.task.steps_an_epoch
         scores = self.learner.scores()
-        self.progress = Progress(
+        self.progress = RunProgress(
             step=before.step,
-            stalls=self.schedule.watch(before.stalls, scores.error),
+            stalls=self.schedule.observe(before.stalls, scores.error),
             best=min(before.best, scores.error),
         )
         losses = self.placement.total(torch.tensor([before.losses], dtype=torch.float64))
@@ -178,7 +178,7 @@ class Trainer:
         weights = self._gathered()
         if self.placement.is_main:
             self.folder.keep_epoch(epoch.epoch, self._checkpoint(weights, epoch), scores.error < before.best)
-            watch.epoch(epoch, weights["conv1.weight"])
+            callback.epoch(epoch, weights["conv1.weight"])
         self._save(weights)
 
     def _gathered(self) -> dict[str, Tensor]:
@@ -189,7 +189,7 @@ class Trainer:
         return weights
 
     def _save(self, weights: dict[str, Tensor] | None = None) -> None:
-        self._look()
+        self._collect_losses()
         weights = self._gathered() if weights is None else weights
         velocity = self.placement.gather(self.learner.optimiser.velocity())
         losses = self.placement.total(torch.tensor([self.progress.losses], dtype=torch.float64)).item()
@@ -201,12 +201,12 @@ class Trainer:
         self.placement.barrier()
 
     def _checkpoint(self, weights: dict[str, Tensor], epoch: Epoch) -> Checkpoint:
-        recipe = self.lesson.recipe
+        recipe = self.task.recipe
         return Checkpoint(
-            table=self.lesson.table,
+            table=self.task.table,
             recipe=Recipe(stored=recipe.stored, crop=recipe.crop),
-            classes=self.lesson.classes,
+            classes=self.task.classes,
             weights=weights,
-            mean_image=torch.from_numpy(self.lesson.mean_image),
+            mean_image=torch.from_numpy(self.task.mean_image),
             provenance={**self.provenance, **asdict(epoch)},
         )

@@ -1,4 +1,4 @@
-"""From a command line's words to a run: read the data set, check everything, make or read the state, train.
+"""From a command line's words to a run: read the dataset, check everything, make or read the state, train.
 
 Whatever cannot work is refused here, before anything is written.
 """
@@ -21,22 +21,22 @@ from model.distributed.rendezvous import join
 from model.embed import choose_device
 from model.network.alexnet import TABLES, AlexNet, initialise
 from model.provenance import commit
-from model.train.callbacks import Watches
+from model.train.callbacks import Callbacks
 from model.train.finetune import Start, fine_tuning, start
 from model.train.log import RunLog
-from model.train.loop import Trainer, Watch
+from model.train.loop import Callback, Trainer
 from model.train.recipes import RECIPES, TrainingRecipe
-from model.train.run_folder import BadRun, Progress, RunFolder, State
-from model.train.step import Lesson
+from model.train.run_folder import BadRun, RunFolder, RunProgress, State
+from model.train.step import TrainingTask
 
 __all__ = ["TrainConfig", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Train a preset on a packed data set."""
+    """Train a preset on a packed dataset."""
 
-    data: Path = field(default=Path("data/cifar10"))  # packed data set, from prepare_dataset.py or fetch_cifar10.py
+    data: Path = field(default=Path("data/cifar10"))  # packed dataset, from prepare_dataset.py or fetch_cifar10.py
     preset: Literal["paper", "release", "cifar"] = "cifar"  # network and recipe
     out: Path = field(default=Path("runs/cifar10"))  # folder of the run
     resume: bool = False  # go on with the run in --out; start it where there is none
@@ -53,11 +53,11 @@ class TrainConfig:
     freeze: tuple[str, ...] = ()  # layers (conv1 ... fc8) that keep the weights of --init-from
 
 
-def train(config: TrainConfig, watch: Watch, *, stop: Callable[[], bool], tell: Callable[[str], None]) -> bool:
+def train(config: TrainConfig, callback: Callback, *, stop: Callable[[], bool], log: Callable[[str], None]) -> bool:
     """Train, or go on training, in this process or in its place among torchrun's: whether the run is finished.
 
     False: `stop` said so and the run is saved. `tell` hears, on the main process, what a person should read. Raises
-    BadRun, BadDataset, BadCheckpoint, NoSuchDevice, Misplaced and Diverged, each with one clear line.
+    BadRun, BadDataset, BadCheckpoint, NoSuchDevice, LayoutError and Diverged, each with one clear line.
     """
     origin = None if config.init_from is None else load(config.init_from)
     recipe = _recipe(config, origin)
@@ -69,11 +69,11 @@ def train(config: TrainConfig, watch: Watch, *, stop: Callable[[], bool], tell: 
         batch=recipe.batch,
         device=choose_device(config.device),
         settings=asdict(config) | {"fingerprint": packed.fingerprint},
-        tell=tell,
+        log=log,
     ) as placement:
-        finished, told = _train(config, recipe, origin, packed, placement, watch, stop)
+        finished, message = _train(config, recipe, origin, packed, placement, callback, stop)
         if placement.is_main:
-            tell(told)
+            log(message)
         return finished
 
 
@@ -83,28 +83,28 @@ def _train(
     origin: Checkpoint | None,
     packed: PackedSet,
     placement: Placement,
-    watch: Watch,
+    callback: Callback,
     stop: Callable[[], bool],
 ) -> tuple[bool, str]:
     """Train in this place; whether the run is finished, and what to say of it."""
-    lesson, fresh = _lesson(config, recipe, origin, packed, placement)
-    identity = _identity(config, lesson, origin, packed)
+    task, fresh = _task(config, recipe, origin, packed, placement)
+    identity = _identity(config, task, origin, packed)
     folder = RunFolder(config.out, identity, config.keep)
     state = folder.begin(config.resume, sum(tensor.nbytes for tensor in fresh.weights.values()))
     placement.barrier()  # nobody writes before everybody has looked
     if folder.done():
         return True, f"trained already: {folder.final}"
     provenance = {**identity, "data_name": packed.name, **_versions()}
-    trainer = Trainer(lesson, placement, folder, fresh if state is None else state, provenance)
-    watches: Sequence[Watch] = [RunLog(config.out, provenance), watch] if placement.is_main else []
-    if trainer.run(Watches(watches), save_every=config.save_every, stop=stop):
+    trainer = Trainer(task, placement, folder, fresh if state is None else state, provenance)
+    callbacks: Sequence[Callback] = [RunLog(config.out, provenance), callback] if placement.is_main else []
+    if trainer.run(Callbacks(callbacks), save_every=config.save_every, stop=stop):
         return True, f"trained: {folder.final}"
     return False, f"stopped and saved: {folder.state}; --resume goes on"
 
 
-def _lesson(
+def _task(
     config: TrainConfig, recipe: TrainingRecipe, origin: Checkpoint | None, packed: PackedSet, placement: Placement
-) -> tuple[Lesson, State]:
+) -> tuple[TrainingTask, State]:
     """What is to be learned, and step 0. Raises BadRun, BadDataset and BadCheckpoint for what cannot be."""
     if packed.size != recipe.stored:
         taker = f"preset {config.preset!r}" if origin is None else config.init_from
@@ -118,7 +118,7 @@ def _lesson(
             f"{packed.path}: {len(learn)} training images are fewer than a batch of {recipe.batch}; see --batch"
         )
     begun = _begun(config, packed.classes, origin)
-    lesson = Lesson(
+    task = TrainingTask(
         table=begun.table if begun else TABLES[config.preset],
         recipe=recipe,
         classes=packed.classes,
@@ -130,7 +130,7 @@ def _lesson(
         bf16=_bf16(config.precision, placement.device),
         frozen=begun.frozen if begun else (),
     )
-    return lesson, State(Progress(), begun.weights, {}) if begun else _fresh(lesson, config.seed)
+    return task, State(RunProgress(), begun.weights, {}) if begun else _fresh(task, config.seed)
 
 
 def _begun(config: TrainConfig, classes: tuple[str, ...], origin: Checkpoint | None) -> Start | None:
@@ -159,23 +159,23 @@ def _recipe(config: TrainConfig, origin: Checkpoint | None) -> TrainingRecipe:
     return recipe
 
 
-def _identity(config: TrainConfig, lesson: Lesson, origin: Checkpoint | None, packed: PackedSet) -> dict[str, Any]:
+def _identity(config: TrainConfig, task: TrainingTask, origin: Checkpoint | None, packed: PackedSet) -> dict[str, Any]:
     """What makes a run this run; a resume must have the same."""
     return {
         "preset": config.preset,
-        "recipe": asdict(lesson.recipe),
+        "recipe": asdict(task.recipe),
         "data": packed.fingerprint,
         "seed": config.seed,
-        "precision": "bf16" if lesson.bf16 else "fp32",
+        "precision": "bf16" if task.bf16 else "fp32",
         "init_from": None if origin is None else origin.fingerprints(),
-        "frozen": list(lesson.frozen),
+        "frozen": list(task.frozen),
     }
 
 
-def _fresh(lesson: Lesson, seed: int) -> State:
+def _fresh(task: TrainingTask, seed: int) -> State:
     """Step 0: the same weights on every kind of machine."""
-    network = initialise(AlexNet(lesson.table, len(lesson.classes)), _generator(seed))
-    return State(Progress(), {name: tensor.detach() for name, tensor in network.named_parameters()}, {})
+    network = initialise(AlexNet(task.table, len(task.classes)), _generator(seed))
+    return State(RunProgress(), {name: tensor.detach() for name, tensor in network.named_parameters()}, {})
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -24,7 +24,7 @@ from model import checkpoint
 from model.checkpoint import Checkpoint
 from model.train.schedule import Stalls
 
-__all__ = ["BadRun", "Progress", "RunFolder", "State"]
+__all__ = ["BadRun", "RunFolder", "RunProgress", "State"]
 
 FORMAT = "fc7 training state 1"
 Json = Mapping[str, Any]
@@ -35,7 +35,7 @@ class BadRun(ValueError):
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How far a run is; with the weights and velocities, all that its future depends on."""
 
     step: int = 0  # steps done
@@ -49,7 +49,7 @@ class Progress:
 class State:
     """A run between two steps, in the one-process form."""
 
-    progress: Progress
+    progress: RunProgress
     weights: Mapping[str, Tensor]
     velocity: Mapping[str, Tensor]
 
@@ -126,7 +126,7 @@ class RunFolder:
             if about.get("format") != FORMAT:
                 raise BadRun(f"{self.state}: its format is {about.get('format')!r}, this code reads {FORMAT!r}")
             said = json.loads(about["about"])
-            progress = Progress(**{**said["progress"], "stalls": Stalls(**said["progress"]["stalls"])})
+            progress = RunProgress(**{**said["progress"], "stalls": Stalls(**said["progress"]["stalls"])})
         except (SafetensorError, OSError, KeyError, TypeError) as error:
             raise BadRun(f"{self.state}: not a whole training state ({error}); start over in another --out") from error
         if changed := differences(said["identity"], self.identity):

@@ -29,7 +29,7 @@ class Stalls:
     waited: int = 0  # epochs since then
     drops: int = 0  # times that the rate was divided
 
-    def saw(self, error: float, patience: int) -> "Stalls":
+    def after(self, error: float, patience: int) -> "Stalls":
         """After one more epoch with this validation error. A drop gives the new rate `patience` epochs of its own."""
         if error < self.best:
             return Stalls(error, 0, self.drops)
@@ -44,7 +44,7 @@ class Schedule(Protocol):
     def rates(self, step: int, stalls: Stalls) -> Rates:
         """Rates of step `step`, counted from 0."""
 
-    def watch(self, stalls: Stalls, error: float) -> Stalls:
+    def observe(self, stalls: Stalls, error: float) -> Stalls:
         """What to remember after an epoch that ended with this validation error."""
 
     def ended(self, stalls: Stalls) -> bool:
@@ -54,7 +54,7 @@ class Schedule(Protocol):
 class _Fixed:
     """Known in advance: validation changes nothing."""
 
-    def watch(self, stalls: Stalls, error: float) -> Stalls:
+    def observe(self, stalls: Stalls, error: float) -> Stalls:
         """Nothing to remember."""
         del error
         return stalls
@@ -80,9 +80,9 @@ class Plateau:
         rate = self.rate / 10 ** min(stalls.drops, self.drops)
         return Rates(rate, rate * self.bias_rate)
 
-    def watch(self, stalls: Stalls, error: float) -> Stalls:
+    def observe(self, stalls: Stalls, error: float) -> Stalls:
         """Count the epochs without improvement."""
-        return stalls.saw(error, self.patience)
+        return stalls.after(error, self.patience)
 
     def ended(self, stalls: Stalls) -> bool:
         """One stall more than there are drops."""

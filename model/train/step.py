@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.data.loader import Batch, Labelled, read
+from model.data.loader import Batch, Dataset, read
 from model.distributed.placement import Placement
 from model.evaluation import Scores, Tally
 from model.network.alexnet import Table
@@ -22,20 +22,20 @@ from model.train.optimiser import SGD
 from model.train.recipes import TrainingRecipe
 from model.train.schedule import Rates
 
-__all__ = ["Learner", "Lesson"]
+__all__ = ["Learner", "TrainingTask"]
 
 VALIDATION_BATCH = 512  # images
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingTask:
     """What is learned, and how: the same on every process of a run."""
 
     table: Table
     recipe: TrainingRecipe
     classes: tuple[str, ...]
-    train: Labelled
-    validation: Labelled
+    train: Dataset
+    validation: Dataset
     mean_image: NDArray[np.float32]  # (S, S, 3)
     pca: tuple[NDArray[np.float64], NDArray[np.float64]]
     seed: int
@@ -56,28 +56,28 @@ class Lesson:
 class Learner:
     """The network, its optimiser and what they need on the device."""
 
-    def __init__(self, lesson: Lesson, placement: Placement, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, task: TrainingTask, placement: Placement, weights: Mapping[str, Tensor]) -> None:
         """`weights` is the one-process form; each process takes its part."""
-        self.lesson, self.placement = lesson, placement
+        self.task, self.placement = task, placement
         self.device = placement.device
-        self.network = placement.network(lesson.table, len(lesson.classes))
+        self.network = placement.network(task.table, len(task.classes))
         self.network.load_state_dict(placement.share(weights))
         parameters = dict(self.network.named_parameters())
         for name, parameter in parameters.items():
-            parameter.requires_grad_(name.rsplit(".", 1)[0] not in lesson.frozen)
-        self.optimiser = SGD(parameters, lesson.recipe, lesson.frozen)
-        self.mean = torch.from_numpy(lesson.mean_image).to(self.device)
-        self.basis = colour_basis(lesson.recipe, lesson.pca).to(self.device)
-        share = lesson.recipe.batch // placement.replicas
+            parameter.requires_grad_(name.rsplit(".", 1)[0] not in task.frozen)
+        self.optimiser = SGD(parameters, task.recipe, task.frozen)
+        self.mean = torch.from_numpy(task.mean_image).to(self.device)
+        self.basis = colour_basis(task.recipe, task.pca).to(self.device)
+        share = task.recipe.batch // placement.replicas
         self.rows = slice(placement.replica * share, (placement.replica + 1) * share)
 
     def step(self, batch: Batch, number: int, rates: Rates, *, colour: bool) -> Tensor:
         """Learn from this replica's part of step `number`'s batch; its mean loss before the step, on the device."""
-        recipe = self.lesson.recipe
-        draws = draw(self.lesson.seed, number, recipe.batch, recipe, colour=colour).rows(self.rows)
-        images = augment(batch.images, draws, self.mean, self.basis, recipe)
-        masks = self.placement.masks(self.lesson.table, seed=self.lesson.seed, step=number, batch=recipe.batch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.lesson.bf16):
+        recipe = self.task.recipe
+        augmentation = draw(self.task.seed, number, recipe.batch, recipe, colour=colour).rows(self.rows)
+        images = augment(batch.images, augmentation, self.mean, self.basis, recipe)
+        masks = self.placement.masks(self.task.table, seed=self.task.seed, step=number, batch=recipe.batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.bf16):
             logits, _ = self.network(images, masks)
         loss = F.cross_entropy(logits.float(), batch.labels)
         # The objective is the sum over the processes of one network.
@@ -88,14 +88,14 @@ class Learner:
 
     def scores(self) -> Scores:
         """Top-1, top-5 and loss on the validation rows, from their centre view, in float32; the same everywhere."""
-        validation, tally = self.lesson.validation, Tally()
-        size, replicas = self.lesson.recipe.stored, self.placement.replicas
+        validation, tally = self.task.validation, Tally()
+        size, replicas = self.task.recipe.stored, self.placement.replicas
         # Equal parts, so that every replica has as many batches, and as many images in each, to within one.
         parts = np.array_split(np.arange(len(validation)), -(-len(validation) // (VALIDATION_BATCH * replicas)))
         mine = [part[self.placement.replica :: replicas] for part in parts]
         with torch.inference_mode():
             for batch in read(validation, mine, size, self.device):
-                logits, _ = self.network(network_input(batch.images, self.mean, self.lesson.recipe.crop))
+                logits, _ = self.network(network_input(batch.images, self.mean, self.task.recipe.crop))
                 tally.add(logits.softmax(dim=1), batch.labels)
         tally.sums = self.placement.total(tally.sums)
         return tally.scores()

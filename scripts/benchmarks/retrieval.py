@@ -25,13 +25,13 @@ BLOCK = 500  # queries searched together
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieval:
-    """Measure a bundle on held-out pictures."""
+    """Measure a bundle on held-out images."""
 
     bundle: Path = Path("bundles/cifar10")
-    data: Path = Path("data/cifar10")  # packed set with the held-out pictures
+    data: Path = Path("data/cifar10")  # packed set with the held-out images
     split: str = "test"  # which of its splits they are
     device: str = "auto"
-    checked: int = 200  # held-out pictures whose six neighbours are compared with brute force in NumPy
+    checked: int = 200  # held-out images whose six neighbours are compared with brute force in NumPy
     rounds: int = 20  # timed single requests
 
 
@@ -64,12 +64,12 @@ def measure(config: Retrieval) -> None:
         ["top-1 accuracy, central view", _share(scores.top1)],
         ["top-5 accuracy, central view", _share(scores.top5)],
         [f"label agreement of the {K} nearest", _share(_mean(agreement))],
-        [f"held-out pictures whose {K} equal NumPy's brute force", _exact(generation, features, found, config.checked)],
+        [f"held-out images whose {K} equal NumPy's brute force", _exact(generation, features, found, config.checked)],
         ["indexed images that find themselves first, at 0", _themselves(generation, searcher, config.checked)],
         ["embedding, in batches", f"{embedding:,.0f} img/s"],
         [f"search, {BLOCK} queries at once", f"{searching:,.0f} queries/s"],
-        ["embedding one picture", f"{single['embed'].median * 1e3:.1f} ms ({single['embed'].spread})"],
-        ["searching for one picture", f"{single['search'].median * 1e3:.1f} ms ({single['search'].spread})"],
+        ["embedding one image", f"{single['embed'].median * 1e3:.1f} ms ({single['embed'].spread})"],
+        ["searching for one image", f"{single['search'].median * 1e3:.1f} ms ({single['search'].spread})"],
         [
             "the same by float32 brute force in NumPy",
             f"{single['numpy'].median * 1e3:.1f} ms ({single['numpy'].spread})",

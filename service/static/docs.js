@@ -28,7 +28,7 @@ function inputs(route) {
 }
 
 function command(path, method, route) {
-  const fields = method === "post" ? ["file=@picture.jpg"] : [];
+  const fields = method === "post" ? ["file=@image.jpg"] : [];
   for (const [name, schema, , , where] of inputs(route)) {
     if (where === "form" && (schema.default ?? null) !== null) fields.push(`${name}=${schema.default}`);
   }

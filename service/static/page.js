@@ -1,5 +1,5 @@
-// The page at /: asks /neighbours about a picture, shows five labels as bars and the six nearest training pictures.
-// An indexed picture that is asked about is in the address (#29), so the browser's back button works.
+// The page at /: asks /neighbours about an image, shows five labels as bars and the six nearest training images.
+// An indexed image that is asked about is in the address (#29), so the browser's back button works.
 
 const SHOWN = 6;
 const LABELS = 5;
@@ -11,7 +11,7 @@ const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const whole = new Intl.NumberFormat("en");
 
 let newest = new AbortController(); // a new question ends the one before it
-let uploaded = null; // object URL of the uploaded picture on show
+let uploaded = null; // object URL of the uploaded image on show
 
 // Asking
 
@@ -38,12 +38,12 @@ async function askIndexed(imageId) {
 
 async function askRandom(remember) {
   await during(async (signal) => {
-    const picture = await answerOf("images/random", { signal });
-    go(picture.image_id, remember);
+    const image = await answerOf("images/random", { signal });
+    go(image.image_id, remember);
   });
 }
 
-/** Ask about the picture that can be seen at `address`; true when it was answered and shown. */
+/** Ask about the image that can be seen at `address`; true when it was answered and shown. */
 function ask(form, address, imageId = null) {
   return during(async (signal) => {
     const answer = await answerOf("neighbours", { method: "POST", body: form, signal });
@@ -101,7 +101,7 @@ function show(answer, address, imageId) {
   const best = answer.predictions.slice(0, LABELS);
   const near = answer.neighbours.filter((found) => found.image_id !== imageId).slice(0, SHOWN);
   const self = answer.neighbours.find((found) => found.image_id === imageId);
-  picture(element("picture"), self?.thumbnail ?? address);
+  showImage(element("image"), self?.thumbnail ?? address);
   element("truth").replaceChildren(...(answer.true_label ? ["True label: ", bold(answer.true_label)] : []));
   fill(element("bars"), best, bar, (row, prediction) => {
     row.classList.toggle("true", prediction.label === answer.true_label);
@@ -112,10 +112,10 @@ function show(answer, address, imageId) {
   fill(element("tiles"), near, tile, (row, found) => {
     const label = found.label ?? "no label";
     row.firstChild.dataset.imageId = found.image_id;
-    picture(row.querySelector("img"), found.thumbnail);
+    showImage(row.querySelector("img"), found.thumbnail);
     row.querySelector(".label").textContent = label;
     row.querySelector(".distance").textContent = `distance ${number.format(found.distance)}`;
-    row.firstChild.title = `Ask about picture ${found.image_id}`;
+    row.firstChild.title = `Ask about image ${found.image_id}`;
   });
   element("answer").hidden = false;
   document.title = `${best[0].label} · fc7`;
@@ -170,7 +170,7 @@ function bold(text) {
   return made;
 }
 
-function picture(image, address) {
+function showImage(image, address) {
   image.onload = () => image.classList.toggle("small", image.naturalWidth <= 64); // a photograph's own pixels
   image.src = address;
 }
@@ -196,7 +196,7 @@ function sentence(text) {
 async function about() {
   const version = await answerOf("version", { signal: new AbortController().signal });
   const { images, number: generation } = version.generation;
-  element("near-title").textContent = `Nearest of ${whole.format(images)} training pictures`;
+  element("near-title").textContent = `Nearest of ${whole.format(images)} training images`;
   element("about").textContent = `Generation ${generation}, network ${version.model.weights.slice(0, 12)}`;
 }
 

@@ -1,4 +1,4 @@
-"""The batch job as its user runs it: a process, a folder of pictures, a bundle; killed, it goes on."""
+"""The batch job as its user runs it: a process, a folder of images, a bundle; killed, it goes on."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """checkpoint.safetensors and images/<class>/<name>.png, two of which are no pictures."""
+    """checkpoint.safetensors and images/<class>/<name>.png, two of which are no images."""
     root = tmp_path_factory.mktemp("collection")
     checkpoint.save(root / "checkpoint.safetensors", made())
     rng = np.random.default_rng(0)

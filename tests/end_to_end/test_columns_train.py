@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from model.train.callbacks import Told
+from model.train.callbacks import ConsoleLogger
 from model.train.run import TrainConfig, train
 from tests.end_to_end.test_train import ROOT, bits, data, environment, steps_done
 from tests.ranks import RankFailed, on_ranks
 
 __all__ = ["data"]  # the fixture
 
-STEPS = 14  # 120 pictures in batches of 16, two epochs
+STEPS = 14  # 120 images in batches of 16, two epochs
 
 
 def learn(config: TrainConfig, victim: int = 0, killed_at: int = 0) -> bool:
@@ -36,7 +36,7 @@ def learn(config: TrainConfig, victim: int = 0, killed_at: int = 0) -> bool:
             os.kill(os.getpid(), signal.SIGKILL)
         return False
 
-    return train(config, Told(), stop=die, tell=print)
+    return train(config, ConsoleLogger(), stop=die, log=print)
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +109,11 @@ def test_torchrun_told_to_stop_saves_and_goes_on_to_the_same_bits(
     while not steps_done(tmp_path / "run") and time.monotonic() < deadline:
         time.sleep(0.02)
     process.terminate()
-    _, told = process.communicate(timeout=60)
-    assert "columns: 1 replica(s) of 2 process(es), because 2 processes divide into the 2 columns" in told
+    _, message = process.communicate(timeout=60)
+    assert "columns: 1 replica(s) of 2 process(es), because 2 processes divide into the 2 columns" in message
     if not (tmp_path / "run" / "checkpoint.safetensors").exists():  # a fast machine may have been done
-        assert told.count("stopped and saved") == 1, told
+        assert message.count("stopped and saved") == 1, message
         again = torchrun("--data", str(data), "--out", str(tmp_path / "run"), "--resume")
-        _, told = again.communicate(timeout=120)
-        assert again.returncode == 0, told
+        _, message = again.communicate(timeout=120)
+        assert again.returncode == 0, message
     assert bits(tmp_path / "run") == bits(straight)

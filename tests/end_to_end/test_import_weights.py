@@ -24,12 +24,16 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=SCRIPT.parents[1], capture_output=True, text=True, check=False)
 
 
-def pictures() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def random_images() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
 
 
 def test_torchvisions_file_becomes_a_checkpoint_that_the_service_can_serve(tmp_path: Path) -> None:
-    source, out, images = tmp_path / "alexnet-owt-7be5be79.pth", tmp_path / "run" / "alexnet.safetensors", pictures()
+    source, out, images = (
+        tmp_path / "alexnet-owt-7be5be79.pth",
+        tmp_path / "run" / "alexnet.safetensors",
+        random_images(),
+    )
     torch.manual_seed(0)
     network = alexnet(weights=None).eval()
     torch.save(network.state_dict(), source)
@@ -53,7 +57,7 @@ def test_the_published_caffemodels_form_at_full_size_with_mean_and_names(tmp_pat
     mean.write_bytes(new_blob(bgr[None]))
     names.write_text("".join(f"n{i:08} name {i}\n" for i in range(1000)))
     job(Config(source=source, out=tmp_path / "out", mean=mean, classes=names))
-    found, images = load(tmp_path / "out"), pictures()
+    found, images = load(tmp_path / "out"), random_images()
     assert (found.table.name, found.classes[999]) == ("caffe", "n00000999 name 999")
     with torch.inference_mode():
         wanted = caffe_logits(layers, images, bgr, torch.float32).softmax(1)
@@ -64,7 +68,7 @@ def test_the_published_caffemodels_form_at_full_size_with_mean_and_names(tmp_pat
 
 def test_a_foreign_file_is_one_line_and_exit_2(tmp_path: Path) -> None:
     source, out = tmp_path / "holiday.jpg", tmp_path / "out"
-    source.write_bytes(b"\xff\xd8\xff\xe0 a picture")
+    source.write_bytes(b"\xff\xd8\xff\xe0 an image")
     done = run("--source", source, "--out", out)
     line = f"import_weights.py: {source}: neither a .caffemodel, nor an ONNX model, nor a PyTorch state dict"
     assert (done.returncode, done.stderr.strip(), done.stdout) == (2, line, "")

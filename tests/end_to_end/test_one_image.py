@@ -17,11 +17,11 @@ from model.data.sources import folder_source
 from model.distributed.placement import OneProcess
 from model.preprocess import network_input
 from model.train.recipes import CIFAR
-from model.train.step import Learner, Lesson
+from model.train.step import Learner, TrainingTask
 from service.app import create_app
 from service.settings import Settings
-from tests.pictures import encoded, photograph
-from tests.service.bundles import CLASSES, TABLE, build, network, picture
+from tests.images import encoded, photograph
+from tests.service.bundles import CLASSES, TABLE, build, image_file, network
 from tests.service.conftest import ready
 
 HELD_OUT = 200
@@ -46,12 +46,12 @@ def over_http(client: TestClient, data: bytes) -> NDArray[np.float32]:
 
 
 def by_the_trainer(folder: Path, out: Path) -> tuple[list[str], NDArray[np.float32]]:
-    """Names and embeddings of a folder's pictures, packed, fed and put through the network as validation does."""
+    """Names and embeddings of a folder's images, packed, fed and put through the network as validation does."""
     packed = pack(out, {"train": folder_source(folder, 32)})
     checkpoint, split = network(), packed.split("train")
     mean = checkpoint.mean_image.numpy()
-    lesson = Lesson(TABLE, CIFAR, CLASSES, split, split, mean, packed.pca, seed=0, bf16=False)
-    learner = Learner(lesson, OneProcess(torch.device("cpu")), checkpoint.weights)
+    task = TrainingTask(TABLE, CIFAR, CLASSES, split, split, mean, packed.pca, seed=0, bf16=False)
+    learner = Learner(task, OneProcess(torch.device("cpu")), checkpoint.weights)
     parts = []
     with torch.inference_mode():
         for batch in read(split, in_order(len(split), 512), 32, learner.device):
@@ -60,18 +60,18 @@ def by_the_trainer(folder: Path, out: Path) -> tuple[list[str], NDArray[np.float
 
 
 def test_the_trainer_the_batch_job_and_http_agree(bundle: Path, client: TestClient, tmp_path: Path) -> None:
-    names, trained = by_the_trainer(bundle.parent / "pictures", tmp_path / "packed")
+    names, trained = by_the_trainer(bundle.parent / "images", tmp_path / "packed")
     generation = Bundle(bundle).current()
     assert len(names) == len(generation.ids)
     for row, image_id in enumerate(generation.ids):
         stored = np.array(generation.features[row])
         scale = np.abs(stored).max()
         name = generation.catalogue.image(int(image_id)).name
-        np.testing.assert_allclose(over_http(client, picture(int(image_id))), stored, rtol=1e-5, atol=1e-5 * scale)
+        np.testing.assert_allclose(over_http(client, image_file(int(image_id))), stored, rtol=1e-5, atol=1e-5 * scale)
         np.testing.assert_allclose(trained[names.index(name)], stored, rtol=1e-5, atol=1e-5 * scale)
 
 
-def test_six_neighbours_over_http_are_brute_forces_for_200_held_out_pictures(bundle: Path, client: TestClient) -> None:
+def test_six_neighbours_over_http_are_brute_forces_for_200_held_out_images(bundle: Path, client: TestClient) -> None:
     generation = Bundle(bundle).current()
     features, ids = np.asarray(generation.features, np.float64), np.asarray(generation.ids)
     for seed in range(HELD_OUT):
@@ -87,7 +87,7 @@ def test_an_indexed_image_finds_itself_first(bundle: Path, client: TestClient) -
     for image_id in np.asarray(Bundle(bundle).current().ids).tolist():
         for answer in (
             client.post(f"/neighbours?image_id={image_id}"),
-            client.post("/neighbours", files={"file": picture(image_id)}),
+            client.post("/neighbours", files={"file": image_file(image_id)}),
         ):
             first, second = answer.json()["neighbours"][:2]
             assert first["image_id"] == image_id

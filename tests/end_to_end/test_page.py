@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.end_to_end.chromium import chromium
 from tests.end_to_end.served import served
-from tests.service.bundles import build, picture
+from tests.service.bundles import build, image_file
 
 DROP = """(bytes) => {
   const data = new DataTransfer();
@@ -54,12 +54,12 @@ def labels(page: Page) -> list[str]:
     return page.locator("#bars .label").all_inner_texts()
 
 
-def test_it_opens_on_a_picture_of_the_collection(page: Page, address: str) -> None:
+def test_it_opens_on_an_image_of_the_collection(page: Page, address: str) -> None:
     page.goto(address)
     expect(page.locator("#answer")).to_be_visible()
     expect(page.locator("#tiles .tile")).to_have_count(6)
     expect(page.locator("#tiles .distance").first).to_contain_text("distance ")
-    expect(page.locator("#near-title")).to_have_text("Nearest of 29 training pictures")
+    expect(page.locator("#near-title")).to_have_text("Nearest of 29 training images")
     assert sorted(labels(page)) == ["cat", "dog", "frog"]
     assert page.locator("#truth b").inner_text() in ("cat", "dog", "frog")
     assert page.locator("#bars li.true").count() == 1
@@ -75,10 +75,10 @@ def test_the_true_label_has_a_colour_of_its_own(page: Page, address: str) -> Non
     others = {bar.evaluate(colour) for bar in page.locator("#bars li:not(.true) .bar").all()}
     assert len(others) == 1
     assert true not in others
-    assert page.locator("#picture").evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
+    assert page.locator("#image").evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
 
 
-def test_an_indexed_picture_is_not_its_own_neighbour(page: Page, address: str) -> None:
+def test_an_indexed_image_is_not_its_own_neighbour(page: Page, address: str) -> None:
     page.goto(f"{address}/#3")
     expect(page.locator("#tiles .tile")).to_have_count(6)
     assert "3" not in page.locator("#tiles .tile").evaluate_all("tiles => tiles.map((tile) => tile.dataset.imageId)")
@@ -87,19 +87,19 @@ def test_an_indexed_picture_is_not_its_own_neighbour(page: Page, address: str) -
 def test_a_chosen_file_is_answered(page: Page, address: str, collection: Path) -> None:
     page.goto(f"{address}/#3")
     expect(page.locator("#truth")).not_to_be_empty()
-    page.set_input_files("#file", collection / "pictures" / "frog" / "0025.png")
-    expect(page.locator("#truth")).to_be_empty()  # nobody knows what a stranger's picture is
+    page.set_input_files("#file", collection / "images" / "frog" / "0025.png")
+    expect(page.locator("#truth")).to_be_empty()  # nobody knows what a stranger's image is
     expect(page.locator("#tiles .tile").first).to_have_attribute("data-image-id", "25")
     assert page.locator("#bars li.true").count() == 0
-    assert str(page.locator("#picture").get_attribute("src")).startswith("blob:")
-    assert page.locator("#picture").evaluate("image => image.naturalWidth") == 32
+    assert str(page.locator("#image").get_attribute("src")).startswith("blob:")
+    assert page.locator("#image").evaluate("image => image.naturalWidth") == 32
     assert "#" not in page.url
 
 
 def test_a_dropped_file_is_answered(page: Page, address: str) -> None:
     page.goto(f"{address}/#3")
     expect(page.locator("#truth")).not_to_be_empty()
-    page.evaluate(DROP, list(picture(17)))
+    page.evaluate(DROP, list(image_file(17)))
     expect(page.locator("#tiles .tile").first).to_have_attribute("data-image-id", "17")
 
 
@@ -110,15 +110,15 @@ def test_a_neighbour_leads_on_and_the_back_button_back(page: Page, address: str)
     image_id = tile.get_attribute("data-image-id")
     tile.click()
     expect(page).to_have_url(f"{address}/#{image_id}")
-    expect(page.locator("#picture")).to_have_attribute("src", re.compile(f"/images/{image_id}\\?v="))
+    expect(page.locator("#image")).to_have_attribute("src", re.compile(f"/images/{image_id}\\?v="))
     page.go_back()
-    expect(page.locator("#picture")).to_have_attribute("src", re.compile(r"/images/3\?v="))
+    expect(page.locator("#image")).to_have_attribute("src", re.compile(r"/images/3\?v="))
 
 
-def test_random_asks_about_another_picture(page: Page, address: str) -> None:
+def test_random_asks_about_another_image(page: Page, address: str) -> None:
     page.goto(f"{address}/#12")  # this one was skipped
     expect(page.locator("#problem")).to_have_text("No such imageNo image 12 in this collection.")
-    page.get_by_role("button", name="Random picture").click()
+    page.get_by_role("button", name="Random image").click()
     expect(page.locator("#answer")).to_be_visible()
     expect(page.locator("#problem")).to_be_hidden()
 
@@ -146,20 +146,20 @@ def test_what_happens_is_told_to_a_screen_reader(page: Page, address: str) -> No
     status = page.get_by_role("status")
     expect(status).to_contain_text("Nearest: ")
     assert status.get_attribute("aria-live") == "polite"
-    for name in ("Choose a picture", "Random picture", "The most probable labels"):
+    for name in ("Choose an image", "Random image", "The most probable labels"):
         assert page.locator("body").aria_snapshot().count(name) >= 1
 
 
-def test_a_file_that_is_no_picture_is_refused_in_words(page: Page, address: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_image_is_refused_in_words(page: Page, address: str, tmp_path: Path) -> None:
     page.goto(f"{address}/#3")
     expect(page.locator("#truth")).not_to_be_empty()
-    (tmp_path / "page.jpg").write_text("<!doctype html><p>not a picture")
+    (tmp_path / "page.jpg").write_text("<!doctype html><p>not an image")
     page.set_input_files("#file", tmp_path / "page.jpg")
     expect(page.get_by_role("alert")).to_have_text(
         "Not an imageNot an image in a known format; "
         "accepted are JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP, PPM and JPEG 2000."
     )
-    page.get_by_role("button", name="Random picture").click()
+    page.get_by_role("button", name="Random image").click()
     expect(page.locator("#problem")).to_be_hidden()
 
 
@@ -167,7 +167,7 @@ def test_a_service_that_is_gone_is_told_in_words(page: Page, address: str) -> No
     page.goto(f"{address}/#3")
     expect(page.locator("#truth")).not_to_be_empty()
     page.route("**/images/random", lambda route: route.abort())
-    page.get_by_role("button", name="Random picture").click()
+    page.get_by_role("button", name="Random image").click()
     expect(page.locator("#problem")).to_have_text("No answerThe service cannot be reached. Is it running?")
     page.unroute("**/images/random")
 
@@ -205,4 +205,4 @@ def test_it_fits_the_screen(width: int, scheme: str, browser: Browser, address: 
 def test_the_routes_are_shown_in_words(page: Page, address: str) -> None:
     page.goto(f"{address}/docs")
     expect(page.locator("section")).to_have_count(9)
-    expect(page.locator("section").first).to_contain_text(f"curl -F file=@picture.jpg -F top_k=5 -F views=1 {address}")
+    expect(page.locator("section").first).to_contain_text(f"curl -F file=@image.jpg -F top_k=5 -F views=1 {address}")

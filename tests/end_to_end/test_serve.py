@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.served import Served, served, start
-from tests.pictures import encoded, photograph
+from tests.images import encoded, photograph
 from tests.service.bundles import build
 
 MB = 1_000_000
@@ -72,8 +72,8 @@ def test_it_answers_at_once_that_an_upload_is_too_large(server: Served) -> None:
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_many_large_pictures_at_once_do_not_add_up(server: Served) -> None:
-    """20 pictures of 12 megapixels, 36 MB each when decoded: two at a time are."""
+def test_many_large_images_at_once_do_not_add_up(server: Served) -> None:
+    """20 images of 12 megapixels, 36 MB each when decoded: two at a time are."""
     data = HEAD + encoded(photograph(3000, 4000)) + b"\r\n--a--\r\n"
     headers = f"Content-Type: multipart/form-data; boundary=a\r\nContent-Length: {len(data)}"
     before = server.memory("VmRSS")

@@ -22,22 +22,22 @@ ROOT = Path(__file__).parents[2]
 KILLED = """
 import os, signal, sys
 from model.train.run import TrainConfig, train
-from model.train.callbacks import Told
+from model.train.callbacks import ConsoleLogger
 from scripts.command import parse
 
-class Doomed(Told):
+class Doomed(ConsoleLogger):
     def step(self, done, loss, rates):
         if done == int(os.environ["KILL_AT"]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-train(parse(TrainConfig, sys.argv[1:], {}), Doomed(), stop=lambda: False, tell=print)
+train(parse(TrainConfig, sys.argv[1:], {}), Doomed(), stop=lambda: False, log=print)
 """
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 pictures of three colours, packed."""
-    folder, out = tmp_path_factory.mktemp("pictures"), tmp_path_factory.mktemp("data") / "colours"
+    """120 images of three colours, packed."""
+    folder, out = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("data") / "colours"
     noise = np.random.default_rng(0)
     for name, colour in (("blue", (40, 40, 200)), ("green", (40, 200, 40)), ("red", (200, 40, 40))):
         (folder / name).mkdir()
@@ -114,10 +114,10 @@ def test_sigterm_saves_and_exits_0_and_resume_ends_the_same(data: Path, tmp_path
     while not steps_done(tmp_path / "run") and time.monotonic() < deadline:
         time.sleep(0.02)
     process.terminate()
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 0, told
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 0, message
     if not (tmp_path / "run" / "checkpoint.safetensors").exists():  # a fast machine may have been done
-        assert "stopped and saved" in told
+        assert "stopped and saved" in message
         assert train(*command(data, tmp_path / "run", "--resume")).returncode == 0
     assert bits(tmp_path / "run") == bits(straight)
 

@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 
 from model.checkpoint import BadCheckpoint
 from model.data.sources import Item
-from model.embed import Embedder, NoSuchDevice, choose_device, embed
+from model.embed import Embedder, NoSuchDevice, choose_device, embed_collection
 from model.preprocess import Recipe, network_input, ten_views
 from tests.model.test_checkpoint import CLASSES, made
 
 
-def pictures(count: int, seed: int = 0) -> NDArray[np.uint8]:
+def random_images(count: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, 18, 18, 3), dtype=np.uint8)
 
 
 class Collection:
-    """A source of `count` pictures of which some cannot be read."""
+    """A source of `count` images of which some cannot be read."""
 
     classes, size, fingerprint = CLASSES, 18, "0" * 64
 
     def __init__(self, count: int, broken: tuple[int, ...] = ()) -> None:
-        self.images, self.broken = pictures(count), broken
+        self.images, self.broken = random_images(count), broken
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,7 +42,7 @@ def embedder() -> Embedder:
 
 
 def test_features_equal_the_trainers_forward_pass(embedder: Embedder) -> None:
-    images = pictures(70)  # more than one batch
+    images = random_images(70)  # more than one batch
     probabilities, features = embedder(images)
     checkpoint = made()
     x = network_input(torch.from_numpy(images), checkpoint.mean_image, 16)
@@ -55,12 +55,12 @@ def test_features_equal_the_trainers_forward_pass(embedder: Embedder) -> None:
 
 
 def test_the_last_layer_alone_gives_the_same_probabilities(embedder: Embedder) -> None:
-    probabilities, features = embedder(pictures(5))
+    probabilities, features = embedder(random_images(5))
     np.testing.assert_allclose(embedder.probabilities_of(features), probabilities, rtol=1e-5)
 
 
 def test_ten_views_average_the_softmax(embedder: Embedder) -> None:
-    images = pictures(3)
+    images = random_images(3)
     checkpoint = made()
     views = ten_views(torch.from_numpy(images), checkpoint.mean_image, 16)
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_ten_views_average_the_softmax(embedder: Embedder) -> None:
 @pytest.mark.parametrize("block", [1, 4, 100])
 def test_blocks_cover_the_collection_in_order_and_list_what_is_broken(embedder: Embedder, block: int) -> None:
     source = Collection(10, broken=(2, 8))
-    blocks = list(embed(embedder, source, block=block))
+    blocks = list(embed_collection(embedder, source, block=block))
     assert np.concatenate([b.ids for b in blocks]).tolist() == [0, 1, 3, 4, 5, 6, 7, 9]
     assert [s for b in blocks for s in b.skipped] == [(2, "2.png", "broken"), (8, "8.png", "broken")]
     assert [(b.start, b.stop) for b in blocks] == [(i, min(i + block, 10)) for i in range(0, 10, block)]
@@ -83,9 +83,12 @@ def test_blocks_cover_the_collection_in_order_and_list_what_is_broken(embedder: 
 
 def test_going_on_gives_the_same_bytes(embedder: Embedder) -> None:
     source = Collection(10)
-    whole, rest = list(embed(embedder, source, block=4)), list(embed(embedder, source, start=4, block=4))
+    whole, rest = (
+        list(embed_collection(embedder, source, block=4)),
+        list(embed_collection(embedder, source, start=4, block=4)),
+    )
     assert [b.features.tobytes() for b in whole[1:]] == [b.features.tobytes() for b in rest]
-    assert list(embed(embedder, source, start=10)) == []
+    assert list(embed_collection(embedder, source, start=10)) == []
 
 
 def test_an_error_while_reading_ahead_reaches_the_caller(embedder: Embedder) -> None:
@@ -95,7 +98,7 @@ def test_an_error_while_reading_ahead_reaches_the_caller(embedder: Embedder) -> 
                 raise OSError("the disk went away")
             return super().read(start, stop)
 
-    blocks = embed(embedder, Failing(10), block=4)
+    blocks = embed_collection(embedder, Failing(10), block=4)
     assert next(blocks).stop == 4
     with pytest.raises(OSError, match="went away"):
         next(blocks)
@@ -105,7 +108,7 @@ def test_images_of_another_size_are_refused(embedder: Embedder) -> None:
     source = Collection(3)
     source.size = 32
     with pytest.raises(BadCheckpoint, match="images of 18 pixels, not of 32"):
-        next(embed(embedder, source))
+        next(embed_collection(embedder, source))
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
@@ -123,6 +126,6 @@ def test_another_precision_is_refused() -> None:
 
 @pytest.mark.gpu
 def test_a_gpu_gives_the_same_features(embedder: Embedder) -> None:
-    images = pictures(70)
+    images = random_images(70)
     for there, here in zip(Embedder(made(), "cuda")(images), embedder(images), strict=True):
         np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-5)

@@ -15,7 +15,7 @@ from model.data.packed import BadDataset
 from model.evaluation import Tally, as_json, credit, evaluate, table, wilson
 
 
-class Pictures:
+class Images:
     """Image i is filled with i; one in seven has no label."""
 
     labels = np.where(np.arange(40) % 7 == 0, -1, np.arange(40) % 3).astype(np.int64)
@@ -30,7 +30,7 @@ class Pictures:
 
 
 class Guess:
-    """A network whose probabilities are a fixed function of the picture; ten views are another."""
+    """A network whose probabilities are a fixed function of the image; ten views are another."""
 
     def __init__(self, seed: int) -> None:
         self.of_image = np.random.default_rng(seed).dirichlet(np.ones(3), (2, 40)).astype(np.float32)
@@ -102,9 +102,9 @@ def test_wilson_intervals_are_the_published_ones(hits: int, n: int, low: float, 
 def test_networks_and_views_are_averaged_over_labelled_rows() -> None:
     first, second = Guess(1), Guess(2)
     done: list[int] = []
-    results = evaluate({"a": first, "b": second}, Pictures(), (1, 10), batch=9, advance=done.append)
-    known = np.flatnonzero(Pictures.labels >= 0)
-    labels = Pictures.labels[known]
+    results = evaluate({"a": first, "b": second}, Images(), (1, 10), batch=9, advance=done.append)
+    known = np.flatnonzero(Images.labels >= 0)
+    labels = Images.labels[known]
     for place, views in enumerate((1, 10)):
         assert list(results[views]) == ["a", "b", "mean"]
         mean = (first.of_image[place].astype(np.float64) + second.of_image[place]) / 2
@@ -116,7 +116,7 @@ def test_networks_and_views_are_averaged_over_labelled_rows() -> None:
 
 
 def test_one_network_has_no_mean_and_both_forms_print() -> None:
-    results = evaluate({"a": Guess(1)}, Pictures(), (1,))
+    results = evaluate({"a": Guess(1)}, Images(), (1,))
     assert list(results[1]) == ["a"]
     assert len(table(results).splitlines()) == 2
     (row,) = as_json(results)
@@ -125,5 +125,5 @@ def test_one_network_has_no_mean_and_both_forms_print() -> None:
 
 
 def test_nothing_to_evaluate_on_is_said() -> None:
-    with pytest.raises(BadDataset, match="no labelled picture"):
+    with pytest.raises(BadDataset, match="no labelled image"):
         Tally().scores()

@@ -1,4 +1,4 @@
-"""Any picture's bytes become the same stored image and the same network input, or one clear refusal."""
+"""Any image's bytes become the same stored image and the same network input, or one clear refusal."""
 
 import contextlib
 import io
@@ -24,14 +24,14 @@ from model.preprocess import (
     thumbnail,
     thumbnail_type,
 )
-from tests.pictures import BROKEN, PICTURES, encoded, photograph, png_header, rotated
+from tests.images import BROKEN, IMAGES, encoded, photograph, png_header, rotated
 
 SIDES = st.integers(1, 300)
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_every_kind_of_picture_becomes_a_stored_image(name: str) -> None:
-    image = stored_image(PICTURES[name](), 32)
+@pytest.mark.parametrize("name", IMAGES)
+def test_every_kind_of_image_becomes_a_stored_image(name: str) -> None:
+    image = stored_image(IMAGES[name](), 32)
     assert image.shape == (32, 32, 3)
     assert image.dtype == np.uint8
     assert image.flags.c_contiguous
@@ -52,9 +52,9 @@ def test_every_kind_of_rubbish_is_refused_in_words_a_stranger_may_read(name: str
 @pytest.mark.parametrize(
     "name", ["plain JPEG", "progressive JPEG", "CMYK JPEG", "TIFF", "BMP", "PNG with alpha", "EXIF-rotated PNG"]
 )
-def test_the_container_does_not_change_the_picture(name: str) -> None:
-    plain = stored_image(PICTURES["plain PNG"](), 32).astype(int)
-    image = stored_image(PICTURES[name](), 32).astype(int)
+def test_the_container_does_not_change_the_image(name: str) -> None:
+    plain = stored_image(IMAGES["plain PNG"](), 32).astype(int)
+    image = stored_image(IMAGES[name](), 32).astype(int)
     if name == "EXIF-rotated PNG":
         image = np.rot90(image)  # orientation 6 says: turn clockwise to show
     right = slice(20, None)  # clear of the transparent half
@@ -62,13 +62,13 @@ def test_the_container_does_not_change_the_picture(name: str) -> None:
 
 
 def test_grey_alpha_palette_and_frames_are_read_as_they_are_shown() -> None:
-    grey = stored_image(PICTURES["grey PNG"](), 32)
+    grey = stored_image(IMAGES["grey PNG"](), 32)
     assert (grey[..., 0] == grey[..., 1]).all()
     for name in ("PNG with alpha", "palette PNG with alpha", "grey PNG with alpha"):
-        assert (stored_image(PICTURES[name](), 32)[:, :10] == 255).all(), name
-    assert (stored_image(PICTURES["palette PNG with alpha"](), 32)[:, 22:] == (200, 100, 50)).all()
+        assert (stored_image(IMAGES[name](), 32)[:, :10] == 255).all(), name
+    assert (stored_image(IMAGES["palette PNG with alpha"](), 32)[:, 22:] == (200, 100, 50)).all()
     for name in ("animated GIF", "animated WebP"):
-        assert (stored_image(PICTURES[name](), 32) == (255, 0, 0)).all(), name
+        assert (stored_image(IMAGES[name](), 32) == (255, 0, 0)).all(), name
 
 
 def test_sixteen_bits_are_read_by_their_high_byte() -> None:
@@ -87,7 +87,7 @@ def test_any_size_gives_a_square_of_the_one_asked_for(width: int, height: int, s
 
 @given(width=SIDES, height=SIDES, orientation=st.integers(1, 8), kind=st.sampled_from(["PNG", "TIFF"]))
 @settings(max_examples=60, deadline=None)
-def test_an_orientation_remark_equals_the_turned_picture(width: int, height: int, orientation: int, kind: str) -> None:
+def test_an_orientation_remark_equals_the_turned_image(width: int, height: int, orientation: int, kind: str) -> None:
     pixels = photograph(height, width)
     shown = {
         1: pixels,
@@ -106,7 +106,7 @@ def test_an_orientation_remark_equals_the_turned_picture(width: int, height: int
 
 @given(width=SIDES, height=SIDES)
 @settings(max_examples=40, deadline=None)
-def test_a_mirrored_picture_gives_the_mirrored_image(width: int, height: int) -> None:
+def test_a_mirrored_image_gives_the_mirrored_image(width: int, height: int) -> None:
     pixels = photograph(height, width)
     image, mirrored = (stored_image(encoded(np.ascontiguousarray(p)), 24) for p in (pixels, pixels[:, ::-1]))
     assert np.abs(image[:, ::-1].astype(int) - mirrored).max() <= 1  # the filter's weights are rounded
@@ -158,9 +158,9 @@ def test_a_bomb_takes_no_memory_and_pillow_does_not_warn_about_it() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 450_000  # KB: at most the last one's canvas
 
 
-def test_a_broken_remark_does_not_spoil_a_good_picture() -> None:
+def test_a_broken_remark_does_not_spoil_a_good_image() -> None:
     data = encoded(photograph(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x07\0\0\xff\xff")
-    np.testing.assert_array_equal(stored_image(data, 32), stored_image(PICTURES["plain JPEG"](), 32))
+    np.testing.assert_array_equal(stored_image(data, 32), stored_image(IMAGES["plain JPEG"](), 32))
 
 
 @given(
@@ -178,11 +178,11 @@ def test_damaged_bytes_are_decoded_or_refused_and_nothing_else(noise: list[tuple
 
 
 def test_many_threads_decode_at_once() -> None:
-    kinds = list(PICTURES) * 10
+    kinds = list(IMAGES) * 10
     with ThreadPoolExecutor(8) as pool:
-        images = list(pool.map(lambda name: stored_image(PICTURES[name](), 16), kinds))
+        images = list(pool.map(lambda name: stored_image(IMAGES[name](), 16), kinds))
     for name, image in zip(kinds, images, strict=True):
-        np.testing.assert_array_equal(image, stored_image(PICTURES[name](), 16))
+        np.testing.assert_array_equal(image, stored_image(IMAGES[name](), 16))
 
 
 @pytest.mark.parametrize(("size", "crop"), [(32, 28), (256, 224), (9, 4), (5, 5)])

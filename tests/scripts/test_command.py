@@ -56,17 +56,17 @@ def test_an_empty_variable_is_unset() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "told"),
+    ("arguments", "environment", "message"),
     [
         (["--views", "ten"], {}, "Error parsing --views: invalid literal for int() with base 10: 'ten'"),
         ([], {"FC7_VIEWS": "ten"}, "Error parsing --views: invalid literal for int() with base 10: 'ten'"),
         (["--view", "1"], {}, "Unrecognized options: --view"),
     ],
 )
-def test_a_bad_argument_is_one_clear_line(arguments: list[str], environment: dict[str, str], told: str) -> None:
+def test_a_bad_argument_is_one_clear_line(arguments: list[str], environment: dict[str, str], message: str) -> None:
     with pytest.raises(Refused) as caught:
         parse(Job, arguments, environment)
-    assert str(caught.value).startswith(told)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 

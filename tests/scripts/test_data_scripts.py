@@ -11,7 +11,7 @@ import pytest
 from model.data.packed import BadDataset, PackedSet
 from scripts.prepare_dataset import Config, job
 from scripts.progress import counting
-from tests.pictures import encoded, photograph
+from tests.images import encoded, photograph
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,8 +19,8 @@ def test_a_taken_port_is_told_before_anything_is_done(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="pictures: not a folder"):
-        demo(Demo(root=tmp_path / "out", images=tmp_path / "pictures", serve=False))
+    with pytest.raises(Refused, match="images: not a folder"):
+        demo(Demo(root=tmp_path / "out", images=tmp_path / "images", serve=False))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -32,9 +32,9 @@ def test_a_bundle_that_is_there_is_used_again(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_step_that_fails_ends_the_demo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "notes.txt").write_text("no picture")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "notes.txt").write_text("no image")
     with pytest.raises(Refused, match=r"ended with exit code 2; its message is above"):
-        demo(Demo(root=tmp_path / "out", images=tmp_path / "pictures", serve=False))
+        demo(Demo(root=tmp_path / "out", images=tmp_path / "images", serve=False))
     assert "prepare_dataset.py: " in capfd.readouterr().err
     assert not list(tmp_path.glob("out/runs"))

@@ -1,4 +1,4 @@
-"""A small real bundle: class folders of pictures, one of them broken, embedded by an untrained network 4096 wide."""
+"""A small real bundle: class folders of images, one of them broken, embedded by an untrained network 4096 wide."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from index.store import Bundle
 from model import checkpoint
 from model.checkpoint import Checkpoint
 from model.data.sources import folder_source
-from model.embed import Embedder, embed
+from model.embed import Embedder, embed_collection
 from model.network.alexnet import AlexNet, Conv, Dense, Table, initialise
 from model.preprocess import Recipe
-from tests.pictures import encoded, photograph
+from tests.images import encoded, photograph
 
 CLASSES = ("cat", "dog", "frog")
-EACH = 10  # pictures in a class; image 10 i + j is picture j of class i
+EACH = 10  # images in a class; image 10 i + j is image j of class i
 BROKEN = 12  # this one cannot be read
 TABLE = Table(
     name="tiny",
@@ -30,7 +30,7 @@ TABLE = Table(
 )
 
 
-def picture(image_id: int) -> bytes:
+def image_file(image_id: int) -> bytes:
     """The file of image `image_id`."""
     data = encoded(photograph(32, 32, seed=image_id))
     return data[:200] if image_id == BROKEN else data
@@ -44,17 +44,17 @@ def network(seed: int = 0) -> Checkpoint:
 
 
 def build(folder: Path) -> Path:
-    """Write pictures, checkpoint and bundle under `folder`; the bundle's path."""
+    """Write images, checkpoint and bundle under `folder`; the bundle's path."""
     for image_id in range(EACH * len(CLASSES)):
-        file = folder / "pictures" / CLASSES[image_id // EACH] / f"{image_id:04}.png"
+        file = folder / "images" / CLASSES[image_id // EACH] / f"{image_id:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(picture(image_id))
+        file.write_bytes(image_file(image_id))
     checkpoint.save(folder / "checkpoint.safetensors", network())
-    embedder, source = Embedder(network(), "cpu"), folder_source(folder / "pictures", 32)
+    embedder, source = Embedder(network(), "cpu"), folder_source(folder / "images", 32)
     inputs = {**embedder.checkpoint.fingerprints(), "images": source.fingerprint}
     bundle = Bundle(folder / "bundle")
     with bundle.begin(inputs, total=len(source), width=embedder.width, classes=source.classes) as building:
-        for block in embed(embedder, source, building.done):
+        for block in embed_collection(embedder, source, building.done):
             building.append(block)
         building.publish(folder / "checkpoint.safetensors").close()
     return bundle.path

@@ -13,14 +13,14 @@ from index.store import Bundle
 from model.preprocess import network_input, stored_image, thumbnail
 from service.engine import Engine
 from service.settings import Settings
-from tests.service.bundles import BROKEN, CLASSES, EACH, network, picture
+from tests.service.bundles import BROKEN, CLASSES, EACH, image_file, network
 
 INDEXED = [image_id for image_id in range(EACH * len(CLASSES)) if image_id != BROKEN]
-STRANGE = 1000  # seed of a picture that is not indexed
+STRANGE = 1000  # seed of an image that is not indexed
 
 
 def upload(image_id: int = STRANGE) -> dict[str, Any]:
-    return {"files": {"file": ("picture.png", picture(image_id), "image/png")}}
+    return {"files": {"file": ("image.png", image_file(image_id), "image/png")}}
 
 
 def predictions(engine: Engine, probabilities: np.ndarray[Any, Any], top_k: int = 5) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def neighbours(engine: Engine, bundle: Bundle, features: np.ndarray[Any, Any], k
 
 
 def test_classify_gives_the_most_probable_classes_first(client: TestClient, engine: Engine) -> None:
-    seen = engine.see(engine.prepare(picture(STRANGE)))
+    seen = engine.infer(engine.prepare(image_file(STRANGE)))
     expected = {"predictions": predictions(engine, seen.probabilities), "model": engine.model}
     assert client.post("/classify", **upload()).json() == expected
     assert len(engine.model) == 12
@@ -56,7 +56,7 @@ def test_classify_gives_the_most_probable_classes_first(client: TestClient, engi
 
 
 def test_classify_takes_the_mean_over_ten_views(client: TestClient, engine: Engine) -> None:
-    probabilities = engine.ten_views(engine.prepare(picture(STRANGE)))
+    probabilities = engine.ten_views(engine.prepare(image_file(STRANGE)))
     expected = {"predictions": predictions(engine, probabilities, 2), "model": engine.model}
     assert client.post("/classify", data={"views": "10", "top_k": "2"}, **upload()).json() == expected
 
@@ -68,10 +68,10 @@ def test_parameters_may_come_in_the_query_string(client: TestClient) -> None:
     assert client.post("/neighbours?image_id=3&k=2").json() == indexed
 
 
-def test_an_uploaded_picture_finds_the_nearest_indexed_ones(
+def test_an_uploaded_image_finds_the_nearest_indexed_ones(
     client: TestClient, engine: Engine, settings: Settings
 ) -> None:
-    seen = engine.see(engine.prepare(picture(STRANGE)))
+    seen = engine.infer(engine.prepare(image_file(STRANGE)))
     assert client.post("/neighbours", **upload()).json() == {
         "predictions": predictions(engine, seen.probabilities),
         "neighbours": neighbours(engine, Bundle(settings.bundle), seen.features, 6),
@@ -86,7 +86,7 @@ def test_an_uploaded_picture_finds_the_nearest_indexed_ones(
 def test_an_indexed_image_finds_itself_first(
     image_id: int, client: TestClient, engine: Engine, settings: Settings
 ) -> None:
-    seen = engine.recall(image_id)
+    seen = engine.infer_stored(image_id)
     answer = client.post("/neighbours", data={"image_id": str(image_id), "k": "4"}).json()
     assert answer == {
         "predictions": predictions(engine, seen.probabilities),
@@ -113,10 +113,10 @@ def test_more_neighbours_than_images_gives_all_of_them(client: TestClient) -> No
     assert sorted(one["image_id"] for one in found) == INDEXED
 
 
-def test_the_three_ways_to_embed_a_picture_agree(client: TestClient, settings: Settings) -> None:
+def test_the_three_ways_to_embed_an_image_agree(client: TestClient, settings: Settings) -> None:
     """HTTP, the batch job's stored row, and the trainer's forward pass: 1e-5 of the features' size."""
     checkpoint = network()
-    stored = stored_image(picture(7), checkpoint.recipe.stored)
+    stored = stored_image(image_file(7), checkpoint.recipe.stored)
     over_http = np.array(client.post("/embed", **upload(7)).json()["embedding"], np.float32)
     generation = Bundle(settings.bundle).current()
     in_batch = generation.features[list(generation.ids).index(7)]
@@ -128,7 +128,7 @@ def test_the_three_ways_to_embed_a_picture_agree(client: TestClient, settings: S
 
 
 def test_embed_gives_numbers_as_json_or_as_bytes(client: TestClient, engine: Engine) -> None:
-    features = engine.see(engine.prepare(picture(STRANGE))).features
+    features = engine.infer(engine.prepare(image_file(STRANGE))).features
     as_json = client.post("/embed", **upload())
     assert as_json.json() == {"embedding": features.tolist(), "model": engine.model}
     as_bytes = client.post("/embed", headers={"Accept": "application/octet-stream"}, **upload())
@@ -141,11 +141,11 @@ def test_embed_gives_numbers_as_json_or_as_bytes(client: TestClient, engine: Eng
 def test_a_thumbnail_is_cached_for_ever_under_the_address_that_answers_give(client: TestClient, engine: Engine) -> None:
     address = client.post("/neighbours", data={"image_id": "3"}).json()["neighbours"][0]["thumbnail"]
     answer = client.get(address)
-    assert answer.content == thumbnail(stored_image(picture(3), 32))
+    assert answer.content == thumbnail(stored_image(image_file(3), 32))
     assert answer.headers["Content-Type"] == "image/png"
     assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    for other in ("/images/3", "/images/3?v=0123456789ab"):  # another edition may have another picture there
+    for other in ("/images/3", "/images/3?v=0123456789ab"):  # another edition may have another image there
         assert client.get(other).headers["Cache-Control"] == "no-cache"
     again = client.get("/images/3", headers={"If-None-Match": answer.headers["ETag"]})
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", answer.headers["ETag"])

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.bundles import picture
+from tests.service.bundles import image_file
 from tests.service.conftest import ready
 
 ROUTES = {
@@ -57,7 +57,7 @@ def test_no_validation_error_of_another_shape_is_promised(document: dict[str, An
 def test_answers_are_counted_by_route_and_status(settings: Settings) -> None:
     app: FastAPI = create_app(settings)
     with ready(app) as client:
-        client.post("/classify", files={"file": picture(0)})
+        client.post("/classify", files={"file": image_file(0)})
         client.post("/classify", files={"file": b"no"})
         client.get("/images/3")
         client.get("/images/4")
@@ -71,7 +71,7 @@ def test_answers_are_counted_by_route_and_status(settings: Settings) -> None:
         'fc7_requests_total{route="none",status="404"} 1.0',
         'fc7_request_seconds_count{route="/classify"} 2.0',
         "fc7_requests_in_flight 1.0",  # the one that asks
-        "fc7_places_taken 0.0",
+        "fc7_requests_admitted 0.0",
         "fc7_images_decoded_total 1.0",
         "fc7_inference_seconds_count 1.0",
         "fc7_indexed_images 29.0",

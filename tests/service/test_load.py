@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.engine import Engine, Seen, load_engine
+from service.engine import Engine, Inference, load_engine
 from service.settings import Settings
-from tests.service.bundles import picture
+from tests.service.bundles import image_file
 from tests.service.conftest import ready
 from tests.service.test_problems import problem
 
@@ -24,7 +24,7 @@ NOT_READY = problem(
 )
 BUSY = problem(503, "busy", "Busy", "2 requests are being answered, no more fit; try again in a moment")
 NO_MEMORY = problem(
-    503, "busy", "Busy", "there is not enough memory for this picture now; try again, or send a smaller one"
+    503, "busy", "Busy", "there is not enough memory for this image now; try again, or send a smaller one"
 )
 BROKEN = problem(500, "internal-error", "Internal error", "something went wrong in the server; its log says what")
 
@@ -40,7 +40,7 @@ def test_it_is_alive_but_not_ready_while_it_loads(settings: Settings) -> None:
         assert client.get("/healthz").status_code == 200
         assert client.get("/").status_code == 200
         answers = [client.get(path) for path in ("/readyz", "/version", "/images/1", "/images/random")]
-        answers += [client.post(path, files={"file": picture(0)}) for path in ("/classify", "/neighbours", "/embed")]
+        answers += [client.post(path, files={"file": image_file(0)}) for path in ("/classify", "/neighbours", "/embed")]
         go.set()
     for answer in answers:
         assert (answer.status_code, answer.json(), answer.headers["Retry-After"]) == (503, NOT_READY, "1")
@@ -57,21 +57,21 @@ def test_what_cannot_be_loaded_is_told_and_never_ready(tmp_path: Path) -> None:
 
 @pytest.fixture
 def slow(settings: Settings) -> Iterator[tuple[TestClient, threading.Event]]:
-    """A service with two places whose network waits for an event."""
+    """A service that admits two requests, whose network waits for an event."""
     go = threading.Event()
 
     def load(settings: Settings) -> Engine:
         engine = load_engine(settings)
-        see = engine.see
+        infer = engine.infer
 
-        def wait(image: NDArray[np.uint8]) -> Seen:
+        def wait(image: NDArray[np.uint8]) -> Inference:
             go.wait()
-            return see(image)
+            return infer(image)
 
-        engine.see = wait  # type: ignore[method-assign]
+        engine.infer = wait  # type: ignore[method-assign]
         return engine
 
-    with ready(create_app(replace(settings, waiting=2), load)) as client:
+    with ready(create_app(replace(settings, max_in_flight=2), load)) as client:
         yield client, go
         go.set()
 
@@ -79,24 +79,24 @@ def slow(settings: Settings) -> Iterator[tuple[TestClient, threading.Event]]:
 def test_a_request_too_many_is_told_to_come_back(slow: tuple[TestClient, threading.Event]) -> None:
     client, go = slow
     with ThreadPoolExecutor() as pool:
-        inside = [pool.submit(client.post, "/classify", files={"file": picture(i)}) for i in range(2)]
-        while "fc7_places_taken 2.0" not in client.get("/metrics").text:
+        inside = [pool.submit(client.post, "/classify", files={"file": image_file(i)}) for i in range(2)]
+        while "fc7_requests_admitted 2.0" not in client.get("/metrics").text:
             time.sleep(0.01)
-        refused = client.post("/embed", files={"file": picture(2)})
+        refused = client.post("/embed", files={"file": image_file(2)})
         assert (refused.status_code, refused.json(), refused.headers["Retry-After"]) == (503, BUSY, "1")
         assert client.get("/healthz").status_code == 200  # the loop is free
         go.set()
         assert [future.result().status_code for future in inside] == [200, 200]
-    assert client.post("/embed", files={"file": picture(2)}).status_code == 200
+    assert client.post("/embed", files={"file": image_file(2)}).status_code == 200
 
 
-def test_a_bad_picture_is_refused_while_the_network_is_busy(slow: tuple[TestClient, threading.Event]) -> None:
+def test_a_bad_image_is_refused_while_the_network_is_busy(slow: tuple[TestClient, threading.Event]) -> None:
     client, go = slow
     with ThreadPoolExecutor() as pool:
-        inside = pool.submit(client.post, "/classify", files={"file": picture(0)})
-        while "fc7_places_taken 1.0" not in client.get("/metrics").text:
+        inside = pool.submit(client.post, "/classify", files={"file": image_file(0)})
+        while "fc7_requests_admitted 1.0" not in client.get("/metrics").text:
             time.sleep(0.01)
-        assert client.post("/classify", files={"file": b"no picture"}).status_code == 400
+        assert client.post("/classify", files={"file": b"no image"}).status_code == 400
         go.set()
         assert inside.result().status_code == 200
 
@@ -108,22 +108,22 @@ def test_a_bad_picture_is_refused_while_the_network_is_busy(slow: tuple[TestClie
 def test_what_breaks_inside_stays_inside(
     error: Exception, status: int, expected: dict[str, object], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> Seen:
+    def fail(*_: object) -> Inference:
         raise error
 
     with ready(create_app(settings)) as client:
-        monkeypatch.setattr(Engine, "see", fail)
-        answer = client.post("/embed", files={"file": picture(0)})
+        monkeypatch.setattr(Engine, "infer", fail)
+        answer = client.post("/embed", files={"file": image_file(0)})
         assert (answer.status_code, answer.json()) == (status, expected)
         assert answer.headers["Content-Type"] == "application/problem+json"
         monkeypatch.undo()
-        assert client.post("/embed", files={"file": picture(0)}).status_code == 200
+        assert client.post("/embed", files={"file": image_file(0)}).status_code == 200
 
 
 def test_many_at_once_get_the_answers_they_get_alone(client: TestClient) -> None:
-    alone = [client.post("/neighbours", files={"file": picture(i)}).json() for i in range(8)]
+    alone = [client.post("/neighbours", files={"file": image_file(i)}).json() for i in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda i: client.post("/neighbours", files={"file": picture(i)}).json(), range(8)))
+        together = list(pool.map(lambda i: client.post("/neighbours", files={"file": image_file(i)}).json(), range(8)))
     assert together == alone
 
 

@@ -6,11 +6,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.settings import Settings
-from tests.pictures import BROKEN, PICTURES, encoded, photograph
+from tests.images import BROKEN, IMAGES, encoded, photograph
 from tests.service.bundles import BROKEN as SKIPPED
-from tests.service.bundles import picture
+from tests.service.bundles import image_file
 
-# Which of the broken pictures is refused for its size; every other is not an image.
+# Which of the broken images is refused for its size; every other is not an image.
 TOO_LARGE = {"decompression bomb", "large decompression bomb"}
 ROUTES = ("/classify", "/neighbours", "/embed")
 
@@ -25,15 +25,15 @@ def bad_parameter(field: str, message: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("name", PICTURES)
-def test_awkward_pictures_are_answered(name: str, route: str, client: TestClient) -> None:
-    answer = client.post(route, files={"file": PICTURES[name]()})
+@pytest.mark.parametrize("name", IMAGES)
+def test_awkward_images_are_answered(name: str, route: str, client: TestClient) -> None:
+    answer = client.post(route, files={"file": IMAGES[name]()})
     assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_pictures_are_refused(name: str, route: str, client: TestClient) -> None:
+def test_broken_images_are_refused(name: str, route: str, client: TestClient) -> None:
     answer = client.post(route, files={"file": ("holiday.jpg", BROKEN[name](), "image/jpeg")})
     body = answer.json()
     if name in TOO_LARGE:
@@ -48,7 +48,7 @@ def test_broken_pictures_are_refused(name: str, route: str, client: TestClient) 
         assert secret not in body["detail"]
 
 
-def test_a_picture_of_more_pixels_than_the_limit_is_refused(client: TestClient) -> None:
+def test_an_image_of_more_pixels_than_the_limit_is_refused(client: TestClient) -> None:
     data = encoded(photograph(8, 8).repeat(125, 0).repeat(126, 1))
     answer = client.post("/classify", files={"file": data})
     detail = "1008 x 1000 pixels, more than the limit of 1,000,000"
@@ -69,7 +69,7 @@ def test_a_picture_of_more_pixels_than_the_limit_is_refused(client: TestClient) 
     ],
 )
 def test_bad_parameters_are_named(route: str, field: str, value: str, message: str, client: TestClient) -> None:
-    file = {"file": picture(0)}
+    file = {"file": image_file(0)}
     for answer in (
         client.post(route, files=file, data={field: value}),
         client.post(route, files=file, params={field: value}),
@@ -79,17 +79,17 @@ def test_bad_parameters_are_named(route: str, field: str, value: str, message: s
 
 
 @pytest.mark.parametrize("route", ["/classify", "/embed"])
-def test_a_missing_picture_is_named(route: str, client: TestClient) -> None:
+def test_a_missing_image_is_named(route: str, client: TestClient) -> None:
     assert client.post(route).json() == bad_parameter("file", "Field required")
     assert client.post(route, json={"file": "x"}).json() == bad_parameter("file", "Field required")
     as_text = client.post(route, data={"file": "x"}).json()
     assert as_text["errors"][0]["field"] == "file"
 
 
-def test_neighbours_needs_exactly_one_of_picture_and_image(client: TestClient) -> None:
-    detail = "send either a picture as `file` or the `image_id` of an indexed image, not both or neither"
+def test_neighbours_needs_exactly_one_of_image_and_image(client: TestClient) -> None:
+    detail = "send either an image as `file` or the `image_id` of an indexed image, not both or neither"
     expected = problem(422, "bad-parameter", "Bad parameter", detail)
-    both = client.post("/neighbours", files={"file": picture(0)}, data={"image_id": "0"})
+    both = client.post("/neighbours", files={"file": image_file(0)}, data={"image_id": "0"})
     assert [both.json(), client.post("/neighbours").json()] == [expected, expected]
     assert both.status_code == 422
 

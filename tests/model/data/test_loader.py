@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.data import loader
-from model.data.loader import Part, Rows, in_order, order, read
+from model.data.loader import Rows, Subset, in_order, order, read
 
 CPU = torch.device("cpu")
 
@@ -106,7 +106,7 @@ def test_read_goes_ahead_but_not_far() -> None:
         time.sleep(0.01)
     assert source.reads == loader.AHEAD + 1
     batches.close()
-    assert not any(thread.name.startswith("feed") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("loader") for thread in threading.enumerate())
 
 
 def test_an_error_while_reading_reaches_the_reader() -> None:
@@ -115,7 +115,7 @@ def test_an_error_while_reading_reaches_the_reader() -> None:
 
 
 def test_a_part_is_a_split_of_its_own() -> None:
-    part = Part(Numbered(100), np.array([5, 50, 7]))
+    part = Subset(Numbered(100), np.array([5, 50, 7]))
     assert len(part) == 3
     assert part.labels.tolist() == [50, 500, 70]
     assert part.images(np.array([2, 0]))[:, 0, 0, 0].tolist() == [7, 5]

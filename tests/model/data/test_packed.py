@@ -15,7 +15,7 @@ CLASSES = ("cat", "dog")
 
 
 def source(rows: int = 7, size: int = 6, seed: int = 0) -> ArraySource:
-    """Random pictures of two classes."""
+    """Random images of two classes."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (rows, size, size, 3), dtype=np.uint8)
     labels = rng.integers(0, 2, rows)

@@ -16,7 +16,7 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.packed_writer import Encoding
 from model.data.packing import pack
 from model.data.sources import ArraySource, Item, folder_source
-from tests.pictures import BROKEN, encoded, photograph
+from tests.images import BROKEN, encoded, photograph
 
 ROOT = Path(__file__).parents[3]
 ENCODINGS = st.sampled_from(["raw", "jpeg"])
@@ -27,7 +27,7 @@ class Interrupted(Exception):
 
 
 class Fragile(ArraySource):
-    """Pictures of which some are broken, and whose reading can be made to fail."""
+    """Images of which some are broken, and whose reading can be made to fail."""
 
     broken: frozenset[int] = frozenset()
     fails_at: int | None = None
@@ -40,7 +40,7 @@ class Fragile(ArraySource):
 
 
 def fragile(rows: int, size: int = 5, broken: frozenset[int] = frozenset(), fails_at: int | None = None) -> Fragile:
-    """Random pictures of three classes."""
+    """Random images of three classes."""
     rng = np.random.default_rng(rows)
     images = rng.integers(0, 256, (rows, size, size, 3), dtype=np.uint8)
     made = Fragile(images, rng.integers(0, 3, rows), [f"{row}é.png" for row in range(rows)], ("a", "b", "c"), f"{rows}")
@@ -154,8 +154,8 @@ def test_sources_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
         pack(tmp_path, {"train": fragile(5, 6), "test": fragile(5, 7)})
 
 
-def test_a_set_without_one_readable_picture_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadDataset, match="none of the 3 training pictures could be read"):
+def test_a_set_without_one_readable_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadDataset, match="none of the 3 training images could be read"):
         pack(tmp_path / "set", {"train": fragile(3, broken=frozenset(range(3)))})
 
 

@@ -11,7 +11,7 @@ from model.data.packing import pack
 from model.data.sources import folder_source, open_source, packed_source
 from model.data.splits import divided, folder_splits, shuffled
 from model.preprocess import stored_image
-from tests.pictures import BROKEN, PICTURES, encoded, photograph
+from tests.images import BROKEN, IMAGES, encoded, photograph
 
 
 def class_folders(root: Path, classes: int = 3, each: int = 4) -> Path:
@@ -49,15 +49,15 @@ def test_any_stretch_reads_the_same_items(tmp_path: Path) -> None:
 def test_broken_files_keep_their_ids_and_say_why(tmp_path: Path) -> None:
     (tmp_path / "good").mkdir()
     (tmp_path / "odd").mkdir()
-    for number, make in enumerate(PICTURES.values()):
+    for number, make in enumerate(IMAGES.values()):
         (tmp_path / "good" / f"{number:03d}").write_bytes(make())
     for name, make in BROKEN.items():
         (tmp_path / "odd" / f"{name}.jpg").write_bytes(make())
     items = folder_source(tmp_path, 16).read(0, 1000)
-    good, odd = items[: len(PICTURES)], items[len(PICTURES) :]
+    good, odd = items[: len(IMAGES)], items[len(IMAGES) :]
     assert all(item.image is not None and item.skipped is None for item in good)
     assert all(item.image is None and item.skipped for item in odd)
-    assert [item.image_id for item in odd] == list(range(len(PICTURES), len(items)))
+    assert [item.image_id for item in odd] == list(range(len(IMAGES), len(items)))
     assert [item.name for item in odd] == sorted(f"odd/{name}.jpg" for name in BROKEN)
 
 
@@ -73,10 +73,10 @@ def test_hidden_files_stray_files_and_strange_names(tmp_path: Path) -> None:
     class_folders(tmp_path, classes=1, each=1)
     (tmp_path / "c0" / ".DS_Store").write_bytes(b"x")
     (tmp_path / ".git").mkdir()
-    (tmp_path / "stray.png").write_bytes(PICTURES["plain PNG"]())
+    (tmp_path / "stray.png").write_bytes(IMAGES["plain PNG"]())
     (tmp_path / "c0" / "deep").mkdir()
-    (tmp_path / "c0" / "deep" / "two\nlines.png").write_bytes(PICTURES["plain PNG"]())
-    Path(os.fsdecode(os.fsencode(tmp_path / "c0") + b"/\xff.png")).write_bytes(PICTURES["plain PNG"]())
+    (tmp_path / "c0" / "deep" / "two\nlines.png").write_bytes(IMAGES["plain PNG"]())
+    Path(os.fsdecode(os.fsencode(tmp_path / "c0") + b"/\xff.png")).write_bytes(IMAGES["plain PNG"]())
     items = folder_source(tmp_path, 8).read(0, 99)
     assert [(item.name, item.label) for item in items] == [
         ("c0/000.png", 0),
@@ -87,7 +87,7 @@ def test_hidden_files_stray_files_and_strange_names(tmp_path: Path) -> None:
     assert all(item.image is not None for item in items)
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(BadDataset, match="a folder of class folders is wanted"):
@@ -98,7 +98,7 @@ def test_the_fingerprint_notices_what_changed(tmp_path: Path) -> None:
     before = folder_source(class_folders(tmp_path), 8)
     assert before.fingerprint == folder_source(tmp_path, 8).fingerprint
     assert before.fingerprint != folder_source(tmp_path, 9).fingerprint
-    (tmp_path / "c0" / "000.png").write_bytes(PICTURES["plain PNG"]())
+    (tmp_path / "c0" / "000.png").write_bytes(IMAGES["plain PNG"]())
     assert before.fingerprint != folder_source(tmp_path, 8).fingerprint
 
 
@@ -124,22 +124,22 @@ def test_open_source_takes_the_train_folder_where_there_is_one(tmp_path: Path) -
     assert len(open_source(tmp_path, 8, "val")) == 3
 
 
-def test_shuffled_holds_the_same_pictures_in_a_fixed_order_that_mixes_classes(tmp_path: Path) -> None:
+def test_shuffled_holds_the_same_images_in_a_fixed_order_that_mixes_classes(tmp_path: Path) -> None:
     source = folder_source(class_folders(tmp_path, each=30), 8)
     mixed = shuffled(source)
-    assert sorted(p.name for p in mixed.pictures) == [p.name for p in source.pictures]
-    assert [p.name for p in mixed.pictures] == [p.name for p in shuffled(mixed).pictures]
-    labels = np.array([p.label for p in mixed.pictures])
+    assert sorted(p.name for p in mixed.images) == [p.name for p in source.images]
+    assert [p.name for p in mixed.images] == [p.name for p in shuffled(mixed).images]
+    labels = np.array([p.label for p in mixed.images])
     assert (np.diff(labels) != 0).sum() > 40  # 60 expected of 89, 2 when sorted by class
 
 
-def test_a_pictures_side_of_the_split_depends_on_its_name_alone(tmp_path: Path) -> None:
+def test_an_images_side_of_the_split_depends_on_its_name_alone(tmp_path: Path) -> None:
     small = folder_splits(class_folders(tmp_path, each=20), 8, 0.3)
-    held = {p.name for p in small["val"].pictures}
+    held = {p.name for p in small["val"].images}
     assert 5 < len(held) < 30
-    assert held.isdisjoint(p.name for p in small["train"].pictures)
+    assert held.isdisjoint(p.name for p in small["train"].images)
     large = folder_splits(class_folders(tmp_path, each=40), 8, 0.3)
-    assert held == {p.name for p in large["val"].pictures if int(p.name[-7:-4]) < 20}
+    assert held == {p.name for p in large["val"].images if int(p.name[-7:-4]) < 20}
     assert "val" not in folder_splits(tmp_path, 8, 0.0)
     with pytest.raises(BadDataset, match="at least 0 and below 1"):
         divided(small["train"], 1.0)
@@ -150,8 +150,8 @@ def test_train_and_val_folders_are_taken_as_they_are(tmp_path: Path) -> None:
     class_folders(tmp_path / "val", classes=2, each=1)
     splits = folder_splits(tmp_path, 8, 0.5)
     assert len(splits["train"]) == 12
-    assert [(p.name, p.label) for p in splits["val"].pictures] == [("c0/000.png", 0), ("c1/000.png", 1)]
+    assert [(p.name, p.label) for p in splits["val"].images] == [("c0/000.png", 0), ("c1/000.png", 1)]
     assert splits["val"].classes == splits["train"].classes
     class_folders(tmp_path / "val", classes=4, each=1)
-    with pytest.raises(BadDataset, match="classes that the training pictures do not have: c3"):
+    with pytest.raises(BadDataset, match="classes that the training images do not have: c3"):
         folder_splits(tmp_path, 8, 0.5)

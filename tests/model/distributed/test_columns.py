@@ -73,7 +73,7 @@ def learn(
     images = 60 * torch.randn((steps, batch, 3, table.crop, table.crop), generator=generator).to(dtype)
     labels = torch.randint(classes, (steps, batch), generator=generator)
     with join(
-        parallel, table=table, classes=classes, batch=batch, device=CPU, settings={"steps": steps}, tell=print
+        parallel, table=table, classes=classes, batch=batch, device=CPU, settings={"steps": steps}, log=print
     ) as placement:
         network = placement.network(table, classes).to(dtype)
         network.load_state_dict(placement.share(whole))
@@ -137,7 +137,7 @@ def test_processes_are_the_one_network(
 
 def pass_once(table: Table, classes: int, batch: int) -> tuple[int, Counter[tuple[str, str]], list[tuple[str, int]]]:
     """One forward and backward pass of a column: its parameters, the bytes it counted, the collectives it asked for."""
-    with join("columns", table=table, classes=classes, batch=batch, device=CPU, settings={}, tell=print) as placement:
+    with join("columns", table=table, classes=classes, batch=batch, device=CPU, settings={}, log=print) as placement:
         assert isinstance(placement, Columns)
         network = placement.network(table, classes)
         with collectives() as seen:
@@ -183,7 +183,7 @@ def test_average_gradients_works_in_buckets() -> None:
 
 def average_many() -> list[float | None]:
     """Five parameters over several buckets, one of them frozen; rank r's gradients are r more than rank 0's."""
-    with join("data", table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, tell=print) as placement:
+    with join("data", table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, log=print) as placement:
         parameters = [torch.zeros(3, 1000, requires_grad=True) for _ in range(5)]
         for value, parameter in enumerate(parameters):
             if value != 3:
@@ -200,7 +200,7 @@ def test_a_flag_raised_anywhere_is_heard_everywhere_in_one_call() -> None:
 
 def raise_flag() -> list[bool]:
     """Process 1 raises its flag at the second call."""
-    with join("columns", table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, tell=print) as placement:
+    with join("columns", table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, log=print) as placement:
         rank = torch.distributed.get_rank()
         return [placement.any(call == 1 and rank == 1) for call in range(4)]
 
@@ -215,7 +215,7 @@ def there_and_back() -> bool:
     """A round trip of tensors of one, two and four dimensions, even and uneven; whether anything was gathered."""
     whole = {"a": torch.arange(7.0), "b": torch.rand(6, 3), "c": torch.rand(4, 2, 3, 3)}
     whole = {name: tensor.double() for name, tensor in whole.items()}
-    with join("columns", table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, tell=print) as placement:
+    with join("columns", table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, log=print) as placement:
         dist.broadcast(whole["b"], 0)
         dist.broadcast(whole["c"], 0)
         mine = placement.share(whole)
@@ -235,7 +235,7 @@ def test_hybrid_processes_may_validate_on_unequal_batches() -> None:
 
 def look_at(parallel: Parallel) -> tuple[Tensor, Tensor]:
     """Logits and embedding of this process's share of five images."""
-    with join(parallel, table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, tell=print) as placement:
+    with join(parallel, table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, log=print) as placement:
         generator = torch.Generator().manual_seed(0)
         whole = initialise(AlexNet(SMALL, CLASSES), generator).state_dict()
         network = placement.network(SMALL, CLASSES)

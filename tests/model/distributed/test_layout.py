@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.distributed.layout import Misplaced, Parallel, edges, lay_out, sent
+from model.distributed.layout import LayoutError, Parallel, edges, lay_out, sent
 from model.network.alexnet import CIFAR, PAPER, Conv
 
 
@@ -38,16 +38,16 @@ def test_processes_become_replicas_and_columns(
     ],
 )
 def test_what_does_not_divide_is_refused(parallel: Parallel, processes: int, batch: int, message: str) -> None:
-    with pytest.raises(Misplaced, match=message):
+    with pytest.raises(LayoutError, match=message):
         lay_out(parallel, processes, PAPER, 1000, batch)
 
 
 def test_a_table_that_cannot_be_cut_is_refused() -> None:
-    with pytest.raises(Misplaced, match="crosses from column to column"):
+    with pytest.raises(LayoutError, match="crosses from column to column"):
         lay_out("columns", 2, replace(CIFAR, norm_crosses=True), 10, batch=128)
     assert lay_out("auto", 2, replace(CIFAR, norm_crosses=True), 10, batch=128).scheme == "data"
     odd = replace(CIFAR, rows=(Conv(33, kernel=5, sees="image"), *CIFAR.rows[1:]))
-    with pytest.raises(Misplaced, match="conv1's 33 outputs do not divide among 2 processes"):
+    with pytest.raises(LayoutError, match="conv1's 33 outputs do not divide among 2 processes"):
         lay_out("columns", 2, odd, 10, batch=128)
 
 
@@ -76,7 +76,7 @@ def test_bytes_of_a_step_by_scheme() -> None:
 
 
 def test_too_few_classes_are_refused() -> None:
-    with pytest.raises(Misplaced, match="1 classes are too few for 2 processes"):
+    with pytest.raises(LayoutError, match="1 classes are too few for 2 processes"):
         lay_out("columns", 2, CIFAR, 1, batch=128)
 
 

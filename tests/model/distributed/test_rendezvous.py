@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from model.distributed.layout import Misplaced, Parallel
+from model.distributed.layout import LayoutError, Parallel
 from model.distributed.placement import OneProcess
 from model.distributed.rendezvous import join
 from model.network.alexnet import CIFAR
@@ -20,10 +20,10 @@ def attempt(parallel: Parallel, per_rank: Mapping[int, Mapping[str, object]], va
     settings = per_rank.get(int(os.environ["RANK"]), {})
     try:
         with join(
-            parallel, table=CIFAR, classes=10, batch=12, device=torch.device("cpu"), settings=settings, tell=print
+            parallel, table=CIFAR, classes=10, batch=12, device=torch.device("cpu"), settings=settings, log=print
         ):
             return "joined"
-    except Misplaced as error:
+    except LayoutError as error:
         return str(error)
     except SystemExit as leave:
         return f"exit {leave.code}"
@@ -62,7 +62,7 @@ def test_one_process_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     heard: list[str] = []
     with join(
-        "auto", table=CIFAR, classes=10, batch=1, device=torch.device("cpu"), settings={}, tell=heard.append
+        "auto", table=CIFAR, classes=10, batch=1, device=torch.device("cpu"), settings={}, log=heard.append
     ) as placement:
         assert isinstance(placement, OneProcess)
     assert not heard

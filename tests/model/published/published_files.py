@@ -26,7 +26,7 @@ def narrow(table: Table, fc6: int = 24, fc7: int = 16) -> Table:
 
 
 def loud(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Weights that carry the picture to the end (He et al. 2015), so that a difference shows."""
+    """Weights that carry the image to the end (He et al. 2015), so that a difference shows."""
     fan_in = int(np.prod(shape[1:]))
     return torch.empty(*shape).normal_(0.0, (2 / fan_in) ** 0.5, generator=generator)
 

@@ -84,7 +84,7 @@ def test_negative_and_wide_integers_keep_their_64_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "reads", "told"),
+    ("data", "reads", "message"),
     [
         (b"", caffemodel, "no layers"),
         (chunk(1, "AlexNet"), caffemodel, "no layers"),
@@ -102,8 +102,10 @@ def test_negative_and_wide_integers_keep_their_64_bits() -> None:
         (chunk(7, chunk(5, whole(1, 2) + whole(2, 1) + chunk(8, "a_w_0"))), onnx, "should hold 2 numbers"),
     ],
 )
-def test_what_is_not_such_a_file_is_refused_in_words(data: bytes, reads: Callable[[bytes], object], told: str) -> None:
-    with pytest.raises(BadMessage, match=told):
+def test_what_is_not_such_a_file_is_refused_in_words(
+    data: bytes, reads: Callable[[bytes], object], message: str
+) -> None:
+    with pytest.raises(BadMessage, match=message):
         reads(data)
 
 

@@ -1,4 +1,4 @@
-"""An imported network gives what the source's own network gives, on the source's own weights and real picture sizes."""
+"""An imported network gives what the source's own network gives, on the source's own weights and real image sizes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,7 +37,7 @@ BGR_MEAN = torch.rand(3, 256, 256, generator=torch.Generator().manual_seed(5)) *
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def pictures(count: int = 2) -> NDArray[np.uint8]:
+def random_images(count: int = 2) -> NDArray[np.uint8]:
     return np.random.default_rng(3).integers(0, 256, (count, 256, 256, 3), dtype=np.uint8)
 
 
@@ -52,7 +52,7 @@ def logits(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> Tensor:
 def apart(found: Tensor, wanted: Tensor) -> float:
     """Largest difference, relative to the largest logit."""
     largest = wanted.abs().max()
-    assert (wanted[0] - wanted[1]).abs().max() > 0.1 * largest  # else the pictures do not reach the end of the network
+    assert (wanted[0] - wanted[1]).abs().max() > 0.1 * largest  # else the images do not reach the end of the network
     return float((found.double() - wanted.double()).abs().max() / largest)
 
 
@@ -62,7 +62,7 @@ def bvlc() -> dict[str, list[Tensor]]:
 
 
 def torchvision_network(fc6: int, fc7: int, classes: int) -> nn.Module:
-    """torchvision's own module, with short hidden layers and weights that carry the picture to the end."""
+    """torchvision's own module, with short hidden layers and weights that carry the image to the end."""
     with torch.device("meta"):
         network: Any = alexnet(weights=None, num_classes=classes)
         for place, (seen, units) in {1: (9216, fc6), 4: (fc6, fc7), 6: (fc7, classes)}.items():
@@ -98,7 +98,7 @@ def test_bvlc_alexnet_from_its_file_is_caffes_network(form: str, bvlc: dict[str,
     mean.write_bytes((old_blob if form == "old" else new_blob)(BGR_MEAN[None]))
     names.write_text("".join(f"n0{i} tench, Tinca {i}\n" for i in range(CLASSES)))
     found = imported(source, "auto", mean, names, caffe=SMALL_CAFFE)
-    images = pictures()
+    images = random_images()
     wanted = caffe_logits(bvlc, images, BGR_MEAN, torch.float64)
     assert apart(logits(found, images), wanted) < 1e-5
     assert found.recipe == Recipe(stored=256, crop=227)
@@ -109,7 +109,7 @@ def test_bvlc_alexnet_from_its_file_is_caffes_network(form: str, bvlc: dict[str,
 
 
 def test_in_float64_the_two_caffe_networks_agree_to_rounding(bvlc: dict[str, list[Tensor]]) -> None:
-    images = pictures()
+    images = random_images()
     network = AlexNet(SMALL_CAFFE, CLASSES).double()
     network.load_state_dict(from_caffe(bvlc, SMALL_CAFFE))
     mean = BGR_MEAN.flip(0).double()
@@ -133,14 +133,14 @@ def test_in_float64_the_two_caffe_networks_agree_to_rounding(bvlc: dict[str, lis
     ids=["seam", "k", "alpha", "order"],
 )
 def test_each_particular_of_the_caffe_table_shows_in_the_logits(wrong: Table, bvlc: dict[str, list[Tensor]]) -> None:
-    images = pictures()
+    images = random_images()
     mean = BGR_MEAN.permute(1, 2, 0).flip(2)
     other = Checkpoint(wrong, Recipe(256, 227), tuple("abcdefg"), from_caffe(bvlc, wrong), mean)
     assert apart(logits(other, images), caffe_logits(bvlc, images, BGR_MEAN, torch.float32)) > 1e-3
 
 
 def test_torchvisions_alexnet_from_its_file_is_torchvisions_network(tower: nn.Module, tmp_path: Path) -> None:
-    images = pictures()
+    images = random_images()
     torch.save(tower.state_dict(), tmp_path / "alexnet.pth")
     found = imported(tmp_path / "alexnet.pth", torchvision=SMALL_TORCHVISION)
     with torch.inference_mode():
@@ -152,7 +152,7 @@ def test_torchvisions_alexnet_from_its_file_is_torchvisions_network(tower: nn.Mo
 
 
 def test_in_float64_folding_the_normalisation_is_exact_to_rounding(tower: nn.Module) -> None:
-    images, source = pictures(), torchvision_network(24, 16, CLASSES).double()
+    images, source = random_images(), torchvision_network(24, 16, CLASSES).double()
     source.load_state_dict(tower.state_dict())
     network = AlexNet(SMALL_TORCHVISION, CLASSES).double()
     network.load_state_dict(from_torchvision(source.state_dict(), SMALL_TORCHVISION))
@@ -202,7 +202,7 @@ def test_a_mean_may_be_one_colour_or_numpys_or_left_out(bvlc: dict[str, list[Ten
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda layers: layers.pop("fc7"), "layer fc7: none; there are conv1, conv2"),
         (lambda layers: layers["conv3"].pop(), "layer conv3: 1 tensors, not weight and bias"),
@@ -217,7 +217,7 @@ def test_a_mean_may_be_one_colour_or_numpys_or_left_out(bvlc: dict[str, list[Ten
     ],
 )
 def test_another_network_in_the_file_is_named(
-    change: Callable[[dict[str, list[Tensor]]], object], told: str, bvlc: dict[str, list[Tensor]], tmp_path: Path
+    change: Callable[[dict[str, list[Tensor]]], object], message: str, bvlc: dict[str, list[Tensor]], tmp_path: Path
 ) -> None:
     layers = {name: list(blobs) for name, blobs in bvlc.items()}
     change(layers)
@@ -225,7 +225,7 @@ def test_another_network_in_the_file_is_named(
     source.write_bytes(new_caffemodel(layers))
     with pytest.raises(BadWeights) as caught:
         imported(source, caffe=SMALL_CAFFE)
-    assert str(caught.value).startswith(f"{source}: {told}")
+    assert str(caught.value).startswith(f"{source}: {message}")
 
 
 def test_caffenet_which_has_the_same_shapes_is_not_taken_for_alexnet(
@@ -257,9 +257,9 @@ def test_foreign_and_truncated_files_are_one_line(tower: nn.Module, tmp_path: Pa
     assert imported(source, torchvision=SMALL_TORCHVISION).table == SMALL_TORCHVISION
     whole = source.read_bytes()
     contents += [(whole[:length], "not a whole PyTorch file") for length in (5, 400, len(whole) // 2, len(whole) - 9)]
-    for content, told in contents:
+    for content, message in contents:
         source.write_bytes(content)
-        with pytest.raises(BadWeights, match=told) as caught:
+        with pytest.raises(BadWeights, match=message) as caught:
             imported(source)
         assert "\n" not in str(caught.value)
 
@@ -267,14 +267,14 @@ def test_foreign_and_truncated_files_are_one_line(tower: nn.Module, tmp_path: Pa
 def test_a_state_dict_of_something_else_is_refused(tower: nn.Module, tmp_path: Path) -> None:
     source = tmp_path / "a.pth"
     state = dict(tower.state_dict())
-    for content, told in (
+    for content, message in (
         (torch.zeros(3), "holds a Tensor, not a state dict"),
         ({"epoch": 3}, "layer conv1: features.0.weight is missing; there are epoch"),
         ({**state, "classifier.6.bias": 4}, "layer fc8: classifier.6.bias is missing; there are features.0.weight"),
         ({}, "there are no layers"),
     ):
         torch.save(content, source)
-        with pytest.raises(BadWeights, match=told):
+        with pytest.raises(BadWeights, match=message):
             imported(source, torchvision=SMALL_TORCHVISION)
     torch.save(state, source)
     with pytest.raises(BadWeights, match=r"fc6.weight is 24 x 9216, table 'torchvision' has 4096 x 9216"):
@@ -284,7 +284,7 @@ def test_a_state_dict_of_something_else_is_refused(tower: nn.Module, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"abc", "not a mean image"),
         (new_blob(torch.zeros(3, 128, 128)), r"a mean of \(3, 128, 128\), not of 3 x 256 x 256"),
@@ -293,12 +293,12 @@ def test_a_state_dict_of_something_else_is_refused(tower: nn.Module, tmp_path: P
     ],
 )
 def test_a_mean_that_is_none_is_refused(
-    content: bytes, told: str, bvlc: dict[str, list[Tensor]], tmp_path: Path
+    content: bytes, message: str, bvlc: dict[str, list[Tensor]], tmp_path: Path
 ) -> None:
     source, mean = tmp_path / "bvlc", tmp_path / "mean.binaryproto"
     source.write_bytes(new_caffemodel(bvlc))
     mean.write_bytes(content)
-    with pytest.raises(BadWeights, match=told):
+    with pytest.raises(BadWeights, match=message):
         imported(source, mean=mean, caffe=SMALL_CAFFE)
     np_mean = tmp_path / "mean.npy"
     np_mean.write_bytes(content)
@@ -307,13 +307,13 @@ def test_a_mean_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"a\nb\n", "2 lines"), (b"a\n\nb\nc\nd\ne\nf", "1 empty"), (b"\xff\n" * 7, "not a text")]
+    ("content", "message"), [(b"a\nb\n", "2 lines"), (b"a\n\nb\nc\nd\ne\nf", "1 empty"), (b"\xff\n" * 7, "not a text")]
 )
 def test_class_names_that_do_not_fit_are_refused(
-    content: bytes, told: str, bvlc: dict[str, list[Tensor]], tmp_path: Path
+    content: bytes, message: str, bvlc: dict[str, list[Tensor]], tmp_path: Path
 ) -> None:
     source, names = tmp_path / "bvlc", tmp_path / "names.txt"
     source.write_bytes(new_caffemodel(bvlc))
     names.write_bytes(content)
-    with pytest.raises(BadWeights, match=told):
+    with pytest.raises(BadWeights, match=message):
         imported(source, classes=names, caffe=SMALL_CAFFE)

@@ -14,12 +14,12 @@ from model.train.finetune import fine_tuning, start
 from model.train.recipes import CIFAR, PAPER, RELEASE, TrainingRecipe
 from model.train.schedule import Rates, Stalls, schedule_of
 from model.train.step import Learner
-from tests.model.train.lessons import TINY, fresh, lesson
+from tests.model.train.tasks import TINY, fresh, task
 
 
 def trained(classes: tuple[str, ...] = ("cat", "dog", "frog")) -> Checkpoint:
-    """As a run would leave it, with a mean image that is not the new pictures'."""
-    of = replace(lesson(), classes=classes)
+    """As a run would leave it, with a mean image that is not the new images'."""
+    of = replace(task(), classes=classes)
     return Checkpoint(TINY, Recipe(32, 28), classes, fresh(of).weights, torch.full((32, 32, 3), 99.0))
 
 
@@ -61,15 +61,17 @@ def test_the_same_classes_keep_their_last_layer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("classes", "frozen", "told"),
+    ("classes", "frozen", "message"),
     [
         (("a", "b"), ("conv9", "conv1", "fc"), "cannot freeze conv9, fc: table 'tiny' has conv1, conv2, .*, fc8"),
         (("a", "b"), ("fc8",), "cannot freeze fc8: it is new, for 2 classes"),
         (("cat", "dog", "frog"), tuple(TINY.named), "nothing to learn"),
     ],
 )
-def test_layers_that_cannot_be_frozen_are_named(classes: tuple[str, ...], frozen: tuple[str, ...], told: str) -> None:
-    with pytest.raises(BadCheckpoint, match=told):
+def test_layers_that_cannot_be_frozen_are_named(
+    classes: tuple[str, ...], frozen: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(BadCheckpoint, match=message):
         start(trained(), classes, seeded(), frozen)
 
 
@@ -80,7 +82,7 @@ def test_weights_of_another_table_are_refused() -> None:
 
 
 @pytest.mark.parametrize("recipe", [PAPER, RELEASE, CIFAR], ids=["paper", "release", "cifar"])
-def test_a_trained_network_learns_at_a_tenth_of_the_rates_on_its_own_picture_sizes(recipe: TrainingRecipe) -> None:
+def test_a_trained_network_learns_at_a_tenth_of_the_rates_on_its_own_image_sizes(recipe: TrainingRecipe) -> None:
     tuned = fine_tuning(recipe, replace(trained(), recipe=Recipe(256, 227)))
     assert (tuned.stored, tuned.crop) == (256, 227)
     full, tenth = schedule_of(recipe, 100), schedule_of(tuned, 100)
@@ -93,7 +95,7 @@ def test_a_trained_network_learns_at_a_tenth_of_the_rates_on_its_own_picture_siz
 def test_frozen_layers_keep_their_bits_while_the_others_learn() -> None:
     begun = start(trained(), ("across", "down"), seeded(), frozen=("conv2", "conv1"))
     assert begun.frozen == ("conv1", "conv2")
-    to_learn = replace(lesson(), mean_image=begun.mean_image.numpy(), frozen=begun.frozen)
+    to_learn = replace(task(), mean_image=begun.mean_image.numpy(), frozen=begun.frozen)
     learner = Learner(to_learn, OneProcess(torch.device("cpu")), begun.weights)
     images = torch.from_numpy(to_learn.train.images(slice(0, 16)))
     batch = Batch(images, torch.from_numpy(to_learn.train.labels[:16]))

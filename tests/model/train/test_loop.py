@@ -18,17 +18,17 @@ from model.distributed.placement import OneProcess
 from model.train.log import RunLog, curves, epochs, kernels
 from model.train.loop import Diverged, Epoch, Trainer
 from model.train.recipes import CIFAR, PAPER
-from model.train.run_folder import BadRun, Progress, RunFolder, State, differences
+from model.train.run_folder import BadRun, RunFolder, RunProgress, State, differences
 from model.train.schedule import Rates, Stalls
-from model.train.step import Learner, Lesson
-from tests.model.train.lessons import Stripes, fresh, lesson
+from model.train.step import Learner, TrainingTask
+from tests.model.train.tasks import Stripes, fresh, task
 
 CPU = torch.device("cpu")
 STEPS = 18  # of lesson(): 3 epochs of 6
 
 
 class Seen:
-    """A Watch that remembers, and asks to stop after a given step."""
+    """A Callback that remembers, and asks to stop after a given step."""
 
     def __init__(self, stop_after: int = -1) -> None:
         self.losses: dict[int, float] = {}
@@ -55,15 +55,15 @@ class Seen:
         return self.stop_after in self.losses
 
 
-def trained(path: Path, of: Lesson, *, stop_after: int = -1, save_every: int = 4, resume: bool = False) -> Seen:
+def trained(path: Path, of: TrainingTask, *, stop_after: int = -1, save_every: int = 4, resume: bool = False) -> Seen:
     """Run or go on, in this process."""
     folder = RunFolder(path, {"seed": of.seed})
     state = folder.begin(resume, 1)
-    watch = Seen(stop_after)
+    callback = Seen(stop_after)
     trainer = Trainer(of, OneProcess(CPU), folder, state or fresh(of), {"data": "stripes"})
-    finished = trainer.run(watch, save_every=save_every, stop=watch.stop)
-    assert finished == watch.ended == folder.done()
-    return watch
+    finished = trainer.run(callback, save_every=save_every, stop=callback.stop)
+    assert finished == callback.ended == folder.done()
+    return callback
 
 
 def saved(path: Path) -> State:
@@ -85,37 +85,37 @@ def assert_same_bits(got: State, expected: State) -> None:
 def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Seen]:
     """A run that nothing disturbed."""
     path = tmp_path_factory.mktemp("runs") / "straight"
-    return path, trained(path, lesson())
+    return path, trained(path, task())
 
 
 def test_a_network_learns_what_is_to_be_learned(tmp_path: Path) -> None:
-    watch = trained(tmp_path / "run", lesson(replace(CIFAR, batch=16, epochs=15)))
-    assert watch.epochs[-1].scores.top1.value > 0.9
-    assert watch.epochs[-1].loss < 0.5 * watch.epochs[0].loss
+    callback = trained(tmp_path / "run", task(replace(CIFAR, batch=16, epochs=15)))
+    assert callback.epochs[-1].scores.top1.value > 0.9
+    assert callback.epochs[-1].loss < 0.5 * callback.epochs[0].loss
 
 
 @pytest.mark.parametrize("stopped", [1, 4, 6, 7, 12, 17])
 def test_a_stopped_run_goes_on_to_the_same_bits(stopped: int, tmp_path: Path, straight: tuple[Path, Seen]) -> None:
     """Mid-epoch, on a save, at an epoch's end and just after one."""
-    path, watch = straight
-    first = trained(tmp_path / "run", lesson(), stop_after=stopped)
-    then = trained(tmp_path / "run", lesson(), resume=True)
+    path, callback = straight
+    first = trained(tmp_path / "run", task(), stop_after=stopped)
+    then = trained(tmp_path / "run", task(), resume=True)
     assert first.ended is False
     assert then.begun == (STEPS, max(first.losses), 16)
-    assert {**first.losses, **then.losses} == watch.losses
-    assert [epoch.loss for epoch in first.epochs + then.epochs] == [epoch.loss for epoch in watch.epochs]
+    assert {**first.losses, **then.losses} == callback.losses
+    assert [epoch.loss for epoch in first.epochs + then.epochs] == [epoch.loss for epoch in callback.epochs]
     assert_same_bits(saved(tmp_path / "run"), saved(path))
 
 
 def test_what_a_finished_run_leaves(straight: tuple[Path, Seen]) -> None:
-    path, watch = straight
+    path, callback = straight
     final = checkpoint.load(path / "checkpoint.safetensors")
     assert final.provenance["epoch"] == 3
     assert final.provenance["data"] == "stripes"
-    assert final.provenance["scores"]["top1"]["value"] == watch.epochs[-1].scores.top1.value
+    assert final.provenance["scores"]["top1"]["value"] == callback.epochs[-1].scores.top1.value
     assert final.classes == ("across", "down")
     assert (final.recipe.stored, final.recipe.crop) == (32, 28)
-    errors = [epoch.scores.error for epoch in watch.epochs]
+    errors = [epoch.scores.error for epoch in callback.epochs]
     best = checkpoint.load(path / "best.safetensors")
     assert best.provenance["epoch"] == errors.index(min(errors)) + 1
     assert sorted(file.name for file in (path / "epochs").iterdir()) == ["0002.safetensors", "0003.safetensors"]
@@ -129,19 +129,19 @@ def test_what_a_finished_run_leaves(straight: tuple[Path, Seen]) -> None:
 def test_a_finished_run_resumed_changes_nothing(straight: tuple[Path, Seen]) -> None:
     path, _ = straight
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    watch = trained(path, lesson(), resume=True)
-    assert watch.losses == {}
+    callback = trained(path, task(), resume=True)
+    assert callback.losses == {}
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
 
 
 def test_seed_changes_everything(straight: tuple[Path, Seen], tmp_path: Path) -> None:
-    _, watch = straight
-    other = trained(tmp_path / "run", lesson(seed=1))
-    assert other.losses[1] != watch.losses[1]
+    _, callback = straight
+    other = trained(tmp_path / "run", task(seed=1))
+    assert other.losses[1] != callback.losses[1]
 
 
 def test_a_loss_that_is_no_number_stops_with_step_rate_and_last_good_file(tmp_path: Path) -> None:
-    mad = lesson(replace(CIFAR, batch=16, epochs=3, schedule="constant", rate=1e6))
+    mad = task(replace(CIFAR, batch=16, epochs=3, schedule="constant", rate=1e6))
     with pytest.raises(Diverged, match=r"no number any more at step \d+ \(learning rate 1e\+06\); nothing was saved"):
         trained(tmp_path / "run", mad)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
@@ -149,7 +149,7 @@ def test_a_loss_that_is_no_number_stops_with_step_rate_and_last_good_file(tmp_pa
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
     """The loss is the step's before, so the weights may be bad while it is still good."""
-    of = lesson()
+    of = task()
     trained(tmp_path / "run", of, stop_after=7)
     good = (tmp_path / "run" / "state.safetensors").read_bytes()
     folder = RunFolder(tmp_path / "run", {"seed": 0})
@@ -163,13 +163,13 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
 
 def test_plateau_ends_a_run_early(tmp_path: Path) -> None:
     recipe = replace(PAPER, stored=32, crop=28, batch=16, epochs=50, rate=1e-9, patience=1, drops=1)
-    watch = trained(tmp_path / "run", lesson(recipe))
-    assert len(watch.epochs) == 3  # the best, a drop, the end
-    assert watch.epochs[-1].rates.weights == pytest.approx(1e-10)
+    callback = trained(tmp_path / "run", task(recipe))
+    assert len(callback.epochs) == 3  # the best, a drop, the end
+    assert callback.epochs[-1].rates.weights == pytest.approx(1e-10)
 
 
 def test_frozen_layers_do_not_move() -> None:
-    of = replace(lesson(), frozen=("conv1", "fc6"))
+    of = replace(task(), frozen=("conv1", "fc6"))
     start = fresh(of)
     learner = Learner(of, OneProcess(CPU), start.weights)
     before = {name: tensor.clone() for name, tensor in learner.weights().items()}
@@ -217,7 +217,7 @@ def test_too_small_a_disk_is_said_before_anything_is_written(tmp_path: Path) -> 
 
 
 def test_a_disk_that_fills_up_leaves_the_last_state_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    of = lesson()
+    of = task()
     trained(tmp_path / "run", of, stop_after=5)
     before = saved(tmp_path / "run")
 
@@ -240,7 +240,7 @@ def test_progress_survives_the_file_to_the_bit(
     step: int, losses: float, best: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = RunFolder(tmp_path_factory.mktemp("state"), {"seed": 0})
-    state = State(Progress(step, losses, Stalls(best, 1, 2), best, 3.5), {"a": torch.ones(2)}, {"a": torch.zeros(2)})
+    state = State(RunProgress(step, losses, Stalls(best, 1, 2), best, 3.5), {"a": torch.ones(2)}, {"a": torch.zeros(2)})
     folder.save(state)
     found = folder.begin(resume=True, bytes_of_weights=1)
     assert found is not None
@@ -249,15 +249,15 @@ def test_progress_survives_the_file_to_the_bit(
 
 def test_the_log_has_one_line_an_epoch_however_often_killed(tmp_path: Path, straight: tuple[Path, Seen]) -> None:
     """A line that was written after the state a run goes on from is written again, not twice."""
-    _, watch = straight
+    _, callback = straight
     log = RunLog(tmp_path, {"seed": 0})
     log.begin(STEPS, 0, 16)
-    for epoch in watch.epochs[:2]:
+    for epoch in callback.epochs[:2]:
         log.epoch(epoch, torch.rand(8, 3, 3, 3))
     log.path.write_text(log.path.read_text() + '{"kind": "epoch", "torn')
     again = RunLog(tmp_path, {"seed": 0})
     again.begin(STEPS, 8, 16)  # the state knew one epoch
-    for epoch in watch.epochs[1:]:
+    for epoch in callback.epochs[1:]:
         again.epoch(epoch, torch.rand(8, 3, 3, 3))
     again.end(True)
     assert [line["epoch"] for line in epochs(log.path)] == [1, 2, 3]
@@ -277,7 +277,7 @@ def test_figure_3_is_sixteen_kernels_a_row_in_one_brightness_range() -> None:
 
 
 def test_curves_of_one_epoch(tmp_path: Path, straight: tuple[Path, Seen]) -> None:
-    _, watch = straight
-    line = json.loads(json.dumps({"kind": "epoch", **asdict(watch.epochs[0])}))
+    _, callback = straight
+    line = json.loads(json.dumps({"kind": "epoch", **asdict(callback.epochs[0])}))
     curves([line], tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 1000

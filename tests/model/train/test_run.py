@@ -15,14 +15,14 @@ from model.data.sources import Item
 from model.data.splits import named_split, training_and_validation
 from model.embed import NoSuchDevice
 from model.train import run
-from model.train.callbacks import Told
+from model.train.callbacks import ConsoleLogger
 from model.train.run import TrainConfig, train
 from model.train.run_folder import BadRun
 
 
 @dataclass(frozen=True)
 class Grey:
-    """Grey pictures in memory, as a source."""
+    """Grey images in memory, as a source."""
 
     labels: tuple[int, ...]
     classes: tuple[str, ...] = ("dark", "light")
@@ -48,41 +48,41 @@ def packed(path: Path, labels: tuple[int, ...], classes: tuple[str, ...] = ("dar
 
 
 def start(config: TrainConfig) -> bool:
-    return train(config, Told(), stop=lambda: False, tell=lambda _: None)
+    return train(config, ConsoleLogger(), stop=lambda: False, log=lambda _: None)
 
 
 MANY = tuple(i % 2 for i in range(200))
 
 
 @pytest.mark.parametrize(
-    ("labels", "classes", "error", "told"),
+    ("labels", "classes", "error", "messages"),
     [
         ((0,) * 200, ("dark",), BadDataset, "a network needs two classes to tell apart, this set has 1"),
         ((0, 1) * 10, ("dark", "light"), BadRun, "19 training images are fewer than a batch of 128; see --batch"),
     ],
 )
 def test_a_data_set_that_cannot_be_learned_from(
-    labels: tuple[int, ...], classes: tuple[str, ...], error: type[Exception], told: str, tmp_path: Path
+    labels: tuple[int, ...], classes: tuple[str, ...], error: type[Exception], messages: str, tmp_path: Path
 ) -> None:
     data = packed(tmp_path / "data", labels, classes)
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=messages):
         start(TrainConfig(data=data, out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "messages"),
     [(np.array(MANY) + 5, "labels outside 0 to 1, the classes' ids"), (-np.array(MANY), "100 of 200 training images")],
 )
-def test_labels_that_are_no_class_are_named(labels: NDArray[np.int64], told: str, tmp_path: Path) -> None:
+def test_labels_that_are_no_class_are_named(labels: NDArray[np.int64], messages: str, tmp_path: Path) -> None:
     data = packed(tmp_path / "data", MANY)
     np.save(data / "train" / "labels.npy", labels)
-    with pytest.raises(BadDataset, match=told):
+    with pytest.raises(BadDataset, match=messages):
         start(TrainConfig(data=data, out=tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "told"),
+    ("change", "error", "messages"),
     [
         (lambda c: replace(c, data=c.data / "nothing"), BadDataset, "no meta.json"),
         (lambda c: replace(c, preset="paper"), BadRun, "holds 32 x 32 images, preset 'paper' takes 256 x 256"),
@@ -96,10 +96,10 @@ def test_labels_that_are_no_class_are_named(labels: NDArray[np.int64], told: str
     ],
 )
 def test_an_argument_that_cannot_be_met(
-    change: Callable[[TrainConfig], TrainConfig], error: type[Exception], told: str, tmp_path: Path
+    change: Callable[[TrainConfig], TrainConfig], error: type[Exception], messages: str, tmp_path: Path
 ) -> None:
     config = TrainConfig(data=packed(tmp_path / "data", MANY), out=tmp_path / "run")
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=messages):
         start(change(config))
     assert not (tmp_path / "run").exists()
 

@@ -15,7 +15,7 @@ from tests.model.train.test_run import MANY, packed, start
 
 
 def config(tmp_path: Path, **changed: object) -> TrainConfig:
-    """One epoch on dark and light pictures, from a network that knows cats, dogs and frogs."""
+    """One epoch on dark and light images, from a network that knows cats, dogs and frogs."""
     if not (tmp_path / "data").exists():
         packed(tmp_path / "data", MANY)
         save(tmp_path / "before", trained())
@@ -50,13 +50,13 @@ def test_what_cannot_be_started_from_is_one_line_and_nothing_is_written(tmp_path
     large = replace(trained(), recipe=Recipe(256, 28), mean_image=torch.zeros(256, 256, 3))
     save(tmp_path / "large", large)
     (tmp_path / "torn").write_bytes(b"torn")
-    for changed, error, told in (
+    for changed, error, messages in (
         ({"init_from": tmp_path / "none"}, BadCheckpoint, "no such checkpoint"),
         ({"init_from": tmp_path / "torn"}, BadCheckpoint, "not a whole safetensors file"),
         ({"init_from": tmp_path / "large"}, BadRun, r"holds 32 x 32 images, .*large takes 256 x 256: .*--size 256"),
         ({"freeze": ("conv7",)}, BadCheckpoint, "cannot freeze conv7"),
         ({"init_from": None, "freeze": ("conv1",)}, BadRun, "name it with --init-from"),
     ):
-        with pytest.raises(error, match=told):
+        with pytest.raises(error, match=messages):
             start(config(tmp_path, **changed))
         assert not (tmp_path / "run").exists()

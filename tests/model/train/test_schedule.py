@@ -24,14 +24,14 @@ def test_plateau_divides_by_ten_three_times_and_then_ends_the_run() -> None:
     rates, ended = [], []
     for error in [0.9, 0.8, 0.8, 0.8, 0.7, 0.7, 0.7, 0.6, 0.6, 0.6, 0.6, 0.6]:
         rates.append(schedule.rates(0, stalls).weights)
-        stalls = schedule.watch(stalls, error)
+        stalls = schedule.observe(stalls, error)
         ended.append(schedule.ended(stalls))
     assert rates == pytest.approx([1e-2] * 4 + [1e-3] * 3 + [1e-4] * 3 + [1e-5] * 2)
     assert ended == [False] * 11 + [True]
 
 
 def test_a_nan_error_counts_as_no_improvement() -> None:
-    assert Stalls(best=0.5).saw(math.nan, patience=3) == Stalls(best=0.5, waited=1)
+    assert Stalls(best=0.5).after(math.nan, patience=3) == Stalls(best=0.5, waited=1)
 
 
 def test_one_cycle_rises_for_a_quarter_and_falls_to_almost_nothing() -> None:

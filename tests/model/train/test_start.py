@@ -31,7 +31,7 @@ def photographs(count: int) -> NDArray[np.uint8]:
 
 
 def test_the_loss_of_a_fresh_paper_network_falls_on_a_small_real_batch() -> None:
-    """Raw pixel scale is what keeps biases of 1 from drowning the picture; eight pictures, four classes."""
+    """Raw pixel scale is what keeps biases of 1 from drowning the image; eight images, four classes."""
     images, labels = torch.from_numpy(photographs(8)), torch.arange(8) % 4
     x = network_input(images, images.float().mean(0), PAPER.crop)
     network = initialise(AlexNet(PAPER, 4), torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)

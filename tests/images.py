@@ -1,6 +1,6 @@
-"""Pictures by name: each awkward kind that a stranger's file or upload can be, made from bytes up, deterministic.
+"""Images by name: each awkward kind that a stranger's file or upload can be, made from bytes up, deterministic.
 
-`PICTURES` are decodable and say what any decoder must agree on; `BROKEN` must each become one clear refusal. Both map
+`IMAGES` are decodable and say what any decoder must agree on; `BROKEN` must each become one clear refusal. Both map
 a name to a function that makes the bytes, so that importing this module costs nothing.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["BROKEN", "PICTURES", "encoded", "photograph", "png_header", "rotated"]
+__all__ = ["BROKEN", "IMAGES", "encoded", "photograph", "png_header", "rotated"]
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -82,7 +82,7 @@ def _animated_webp() -> bytes:
     return encoded(first, "WEBP", save_all=True, append_images=[second], duration=100, lossless=True)
 
 
-PICTURES: Mapping[str, Callable[[], bytes]] = MappingProxyType(
+IMAGES: Mapping[str, Callable[[], bytes]] = MappingProxyType(
     {
         "plain JPEG": lambda: encoded(photograph(), "JPEG"),
         "plain PNG": lambda: encoded(photograph()),

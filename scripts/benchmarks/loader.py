@@ -20,7 +20,7 @@ from scripts.benchmarks.timing import conditions, in_turn, table
 
 
 @dataclass(frozen=True, kw_only=True)
-class Feed:
+class Loader:
     """Time the way of images from disk to training batches."""
 
     data: Path = Path("data/cifar10")  # packed set
@@ -43,7 +43,7 @@ def batches(split: Split, size: int, batch: int, count: int) -> Iterator[Tensor]
         left, epoch = left - len(full), epoch + 1
 
 
-def folder_batches(config: Feed, size: int, count: int) -> Callable[[], None]:
+def folder_batches(config: Loader, size: int, count: int) -> Callable[[], None]:
     """torchvision's way: PIL decodes, crops and mirrors in two worker processes."""
     crop = RECIPES[config.preset].crop
     steps = [v2.Resize(size), v2.RandomCrop(crop), v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32)]
@@ -65,7 +65,7 @@ def drop_pages(folder: Path) -> None:
         os.close(handle)
 
 
-def forms(config: Feed, packed: PackedSet, count: int) -> dict[str, Callable[[], object]]:
+def forms(config: Loader, packed: PackedSet, count: int) -> dict[str, Callable[[], object]]:
     """What is compared; each opens the set anew (a page that is still mapped cannot be dropped) and reads `count`."""
     recipe = RECIPES[config.preset]
     basis, mean = colour_basis(recipe, packed.pca), torch.from_numpy(packed.mean_image)
@@ -91,7 +91,7 @@ def forms(config: Feed, packed: PackedSet, count: int) -> dict[str, Callable[[],
     return named
 
 
-def measure(config: Feed) -> None:
+def measure(config: Loader) -> None:
     """Print a table of every form at every count."""
     packed = PackedSet.open(config.data)
     keep_freed_memory()  # as scripts/train.py does
@@ -106,4 +106,4 @@ def measure(config: Feed) -> None:
         for name, timing in timings.items():
             times = f"{rates[name] / base:.1f} x" if base else "-"
             rows.append([f"{count:,}", name, f"{rates[name]:,.0f}", timing.spread, times])
-    print(table(["images", "feed", "img/s (median)", "ms a round", "of ImageFolder"], rows))
+    print(table(["images", "loader", "img/s (median)", "ms a round", "of ImageFolder"], rows))

@@ -1,4 +1,4 @@
-"""A network and a data set small enough to train in a test: eight layers, two columns, stripes."""
+"""A network and a dataset small enough to train in a test: eight layers, two columns, stripes."""
 
 from dataclasses import replace
 
@@ -11,10 +11,10 @@ from model.data.loader import Rows
 from model.network.alexnet import CIFAR, AlexNet, Conv, Table, initialise
 from model.train.recipes import CIFAR as CIFAR_RECIPE
 from model.train.recipes import TrainingRecipe
-from model.train.run_folder import Progress, State
-from model.train.step import Lesson
+from model.train.run_folder import RunProgress, State
+from model.train.step import TrainingTask
 
-__all__ = ["TINY", "Stripes", "fresh", "lesson"]
+__all__ = ["TINY", "Stripes", "fresh", "task"]
 
 TINY = replace(
     CIFAR,
@@ -27,7 +27,7 @@ TINY = replace(
 
 
 class Stripes:
-    """Class c is a picture of stripes in direction c, in noise: learned in a few dozen steps."""
+    """Class c is an image of stripes in direction c, in noise: learned in a few dozen steps."""
 
     def __init__(self, count: int, classes: int = 2, seed: int = 0) -> None:
         random = np.random.default_rng(seed)
@@ -50,10 +50,10 @@ class Stripes:
         return out
 
 
-def lesson(recipe: TrainingRecipe | None = None, *, table: Table = TINY, seed: int = 0) -> Lesson:
+def task(recipe: TrainingRecipe | None = None, *, table: Table = TINY, seed: int = 0) -> TrainingTask:
     """Stripes in two directions: 104 to learn from, in six and a half batches of 16."""
     train = Stripes(104)
-    return Lesson(
+    return TrainingTask(
         table=table,
         recipe=recipe or replace(CIFAR_RECIPE, batch=16, epochs=3, colour="stdev", colour_off=1 / 3),
         classes=("across", "down"),
@@ -66,8 +66,8 @@ def lesson(recipe: TrainingRecipe | None = None, *, table: Table = TINY, seed: i
     )
 
 
-def fresh(of: Lesson) -> State:
+def fresh(of: TrainingTask) -> State:
     """Step 0."""
     network = initialise(AlexNet(of.table, len(of.classes)), torch.Generator().manual_seed(of.seed))
     weights: dict[str, Tensor] = {name: tensor.detach() for name, tensor in network.named_parameters()}
-    return State(Progress(), weights, {})
+    return State(RunProgress(), weights, {})
