@@ -1,0 +1,28 @@
+"""Bytes in, class probabilities and 4096 floats out: preprocessing, the network, its training. Knows no index.
+
+A Checkpoint is a trained network as a file; an Embedder is one at work on a device; embed_collection takes it through
+a whole collection.
+"""
+
+from model.checkpoint import BadCheckpoint, Checkpoint
+from model.checkpoint import load as load_checkpoint
+from model.data.packed import BadDataset, PackedSet
+from model.data.sources import Source, open_source
+from model.embed import Embedder, NoSuchDevice, embed_collection
+from model.preprocess import BadImage, TooManyPixels, thumbnail_type
+
+__all__ = [
+    "BadCheckpoint",
+    "BadDataset",
+    "BadImage",
+    "Checkpoint",
+    "Embedder",
+    "NoSuchDevice",
+    "PackedSet",
+    "Source",
+    "TooManyPixels",
+    "embed_collection",
+    "load_checkpoint",
+    "open_source",
+    "thumbnail_type",
+]

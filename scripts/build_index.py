@@ -5,11 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from index.store import Bundle, Generation
-from model import checkpoint
+from index import Bundle, Generation
+from model import Embedder, Source, embed_collection, load_checkpoint, open_source
 from model.allocator import keep_freed_memory
-from model.data.sources import Source, open_source
-from model.embed import Embedder, embed_collection
 from scripts.command import run
 from scripts.progress import counting
 
@@ -42,7 +40,7 @@ def job(config: Config) -> None:
     """Build unless the bundle holds it already, then say what is there and what was left out."""
     keep_freed_memory()
     begun = time.monotonic()
-    trained, bundle = checkpoint.load(config.checkpoint), Bundle(config.bundle)
+    trained, bundle = load_checkpoint(config.checkpoint), Bundle(config.bundle)
     source = open_source(config.images, trained.recipe.stored)
     if bundle.holds({**trained.fingerprints(), "images": source.fingerprint}):
         generation, did = bundle.current(), "holds this network's features of these images already: nothing to do"

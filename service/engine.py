@@ -9,11 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalogue import Image, NoSuchImage
-from index.search import FlatIndex, Searcher
-from index.store import Bundle, Generation
-from model.checkpoint import Checkpoint, load
-from model.embed import Embedder
+from index import Bundle, FlatIndex, Generation, Image, NoSuchImage, Searcher
+from model import Checkpoint, Embedder, load_checkpoint
 from service.settings import Settings
 
 __all__ = ["Engine", "Found", "Inference", "Mismatch", "load_engine"]
@@ -104,7 +101,7 @@ def load_engine(settings: Settings) -> Engine:
     """
     generation = Bundle(settings.bundle).current(verify=True)
     try:
-        checkpoint = load(generation.checkpoint)
+        checkpoint = load_checkpoint(generation.checkpoint)
         _check_pair(checkpoint, generation)
         embedder = Embedder(checkpoint, settings.device)
         gpus = -1 if embedder.device.type == "cuda" else 0

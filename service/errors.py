@@ -14,8 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from index.catalogue import NoSuchImage
-from model.preprocess import BadImage, TooManyPixels
+from index import NoSuchImage
+from model import BadImage, TooManyPixels
 from service.schemas import Problem
 
 __all__ = ["BadParameter", "Busy", "NotReady", "TooManyBytes", "documented", "install", "problem"]

@@ -6,8 +6,8 @@ import numpy as np
 from fastapi import APIRouter, Header, Path, Query, Response
 from numpy.typing import NDArray
 
-from index.catalogue import Image, NoSuchImage
-from model.preprocess import BadImage, TooManyPixels, thumbnail_type
+from index import Image, NoSuchImage
+from model import BadImage, TooManyPixels, thumbnail_type
 from service import deps, schemas
 from service.engine import Engine, Found, Inference
 from service.errors import BadParameter, Busy, NotReady, TooManyBytes, documented

@@ -1,0 +1,28 @@
+"""What a package gives to the others is written down: every name is importable, sorted, and used outside it."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("package", ["model", "index"])
+def test_the_public_names_are_the_imported_ones(package: str) -> None:
+    module = importlib.import_module(package)
+    tree = ast.parse((ROOT / package / "__init__.py").read_text())
+    imported = [
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+    assert module.__all__ == sorted(imported)
+    for name in module.__all__:
+        owner = getattr(module, name)
+        assert owner.__module__.startswith(f"{package}."), f"{name} is not {package}'s own"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "service").glob("*.py")), ids=lambda file: file.name)
+def test_the_service_uses_public_names_only(file: Path) -> None:
+    used = [node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    assert not [name for name in used if name and name.startswith(("model.", "index."))]
