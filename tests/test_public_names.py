@@ -1,7 +1,8 @@
-"""What a package gives to the others is written down: every name is importable, sorted, and used outside it."""
+"""What a package gives to the others is written down: every name is importable, and is installed with its types."""
 
 import ast
 import importlib
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,12 @@ def test_the_public_names_are_the_imported_ones(package: str) -> None:
 def test_the_service_uses_public_names_only(file: Path) -> None:
     used = [node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
     assert not [name for name in used if name and name.startswith(("model.", "index."))]
+
+
+def test_all_code_is_installed_and_with_its_types() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packages = {file.parent.name for file in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert told["py-modules"] == sorted(file.stem for file in ROOT.glob("*.py"))
+    assert set(told["packages"]["find"]["include"]) == {f"{package}*" for package in packages}
+    assert told["package-data"]["*"] == ["py.typed"]
+    assert packages == {file.parent.name for file in ROOT.glob("*/py.typed")}
