@@ -192,8 +192,8 @@ class AlexNet(nn.Module):
     def forward(self, x: Tensor, masks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """(B, 3, crop, crop) float -> logits (B, classes), embedding (B, width): the last hidden layer after ReLU.
 
-        masks: layer name -> (B, units held here), 0 where dropped and 1 / (1 - dropout) elsewhere. None is the test
-        pass. In training the embedding is what fc8 saw: dropped.
+        masks: layer name -> bool (B, units held here), False where dropped. None is the test pass. In training the
+        embedding is what fc8 saw: dropped, and what is kept divided by 1 - dropout.
         """
         if self.table.input_scale != 1.0:
             x = x * self.table.input_scale
@@ -205,7 +205,7 @@ class AlexNet(nn.Module):
                 x = self.get_submodule(name)(embedding)
                 if row.units is not None:
                     x = F.relu(x, inplace=True)
-                    x = x * masks[name] if masks and name in masks else x
+                    x = _dropped(x, masks[name], row) if masks and name in masks else x
         return self.exchange(x, "logits"), embedding
 
     def _conv(self, row: Conv, layer: nn.Module, x: Tensor) -> Tensor:
@@ -225,6 +225,11 @@ class AlexNet(nn.Module):
             else:
                 raise ValueError(f"a layer may do relu, norm, map_norm or pool, not {step!r}")
         return x
+
+
+def _dropped(x: Tensor, kept: Tensor, row: Dense) -> Tensor:
+    """A hidden layer's outputs in training, in x's type: a bool mask and a plain number do not widen bfloat16."""
+    return x * kept * (1 / (1 - row.dropout))
 
 
 def initialise(network: AlexNet, generator: torch.Generator) -> AlexNet:

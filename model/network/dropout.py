@@ -20,7 +20,7 @@ STREAM = 2  # keeps these draws apart from the data order's and the augmentation
 def dropout_masks(
     table: Table, *, seed: int, step: int, batch: int, rows: slice, columns: Sequence[int], device: torch.device
 ) -> dict[str, Tensor]:
-    """Layer name -> float32 (rows, units of `columns`): 0 where dropped, 1 / (1 - dropout) elsewhere.
+    """Layer name -> bool (rows, units of `columns`): False where dropped.
 
     batch: images of the global batch; rows: which of them this process holds; columns: which columns it holds.
     Draws are made on `device`; a CPU and a GPU draw different masks from the same seed.
@@ -33,7 +33,7 @@ def dropout_masks(
         kept = [
             _kept([seed, STREAM, step, layer, column], batch, units, row.dropout, device)[rows] for column in columns
         ]
-        masks[name] = torch.cat(kept, dim=1).to(torch.float32).mul_(1 / (1 - row.dropout))
+        masks[name] = torch.cat(kept, dim=1)
     return masks
 
 
