@@ -34,7 +34,7 @@ class Placement(Protocol):
         """Dropout masks of a step for the images and the units of this process; `batch` is the global one's size."""
 
     def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """This process's part of tensors in the one-device form (parameters, velocities), by parameter name."""
+        """This process's part of tensors in the one-device form (parameters, momentum buffers), by parameter name."""
 
     def gather(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The one-device form of every process's part, on the CPU and contiguous; empty where not `is_main`."""

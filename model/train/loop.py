@@ -1,7 +1,7 @@
 """The loop: epochs of steps, a validation after each, and a state on disk from which a killed run goes on exactly.
 
-Everything random is a function of (seed, step or epoch), so a step depends on the weights, the velocities and its
-number alone; those three are the state.
+Everything random is a function of (seed, step or epoch), so a step depends on the weights, the momentum buffers, the
+rates of the step before and its number alone; those are the state.
 """
 
 import math
@@ -70,8 +70,8 @@ class Trainer:
     ) -> None:
         self.task, self.placement, self.folder, self.provenance = task, placement, folder, provenance
         self.learner = Learner(task, placement, state.weights)
-        if state.velocity:
-            self.learner.optimiser.restore(placement.share(state.velocity))
+        if state.progress.rates is not None:
+            self.learner.optimiser.restore(placement.share(state.momentum), state.progress.rates)
         self.schedule = schedule_of(task.recipe, task.steps)
         self.progress = state.progress
         self.started = time.monotonic() - state.progress.seconds
@@ -117,7 +117,7 @@ class Trainer:
                 waited += time.monotonic() - asked
                 rates, number = self._rates(), self.progress.step
                 self.pending_losses.append(self.learner.step(batch, number, rates, colour=colour))
-                self.progress = replace(self.progress, step=number + 1)
+                self.progress = replace(self.progress, step=number + 1, rates=rates)
                 last = place + 1 == per_epoch
                 if last or self.progress.step % LOSS_EVERY[self.placement.device.type] == 0:
                     callback.step(self.progress.step, self._collect_losses(), rates)
@@ -161,6 +161,7 @@ class Trainer:
         scores = self.learner.scores()
         self.progress = RunProgress(
             step=before.step,
+            rates=before.rates,
             stalls=self.schedule.observe(before.stalls, scores.error),
             best=min(before.best, scores.error),
         )
@@ -191,13 +192,13 @@ class Trainer:
     def _save(self, weights: dict[str, Tensor] | None = None) -> None:
         self._collect_losses()
         weights = self._gathered() if weights is None else weights
-        velocity = self.placement.gather(self.learner.optimiser.velocity())
+        momentum = self.placement.gather(self.learner.optimiser.momentum())
         losses = self.placement.total(torch.tensor([self.progress.losses], dtype=torch.float64)).item()
         progress = replace(
             self.progress, losses=losses / self.placement.replicas, seconds=time.monotonic() - self.started
         )
         if self.placement.is_main:
-            self.folder.save(State(progress, weights, velocity))
+            self.folder.save(State(progress, weights, momentum))
         self.placement.barrier()
 
     def _checkpoint(self, weights: dict[str, Tensor], epoch: Epoch) -> Checkpoint:

@@ -1,12 +1,12 @@
 """Section 5's update, with the rate inside the velocity: v <- m v - d eps w - eps g;  w <- w + v.
 
-torch.optim.SGD keeps the rate outside. The two are equal at a constant rate and differ at a drop: here the old
-velocity keeps its size and dies out over some ten steps, there it shrinks at once. Biases may have their own rate and
-decay (the release), layers may be frozen (rate 0, nothing is done).
+torch.optim.SGD keeps the rate outside: b <- m b + g + d w;  w <- w - eps b. Its b is -v / eps, so the paper's update
+is torch's with the momentum m eps' / eps, eps' being the rate of the step before. At a constant rate that is m. At a
+drop of the rate the old velocity keeps its size and dies out over some ten steps; with plain m it would shrink at once.
+Biases may have their own rate and decay (the release), layers may be frozen.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,75 +17,56 @@ from model.train.schedule import Rates
 __all__ = ["SGD"]
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Parameters with the same rate and the same decay."""
-
-    names: tuple[str, ...]
-    biases: bool
-    decay: float
-
-
 class SGD:
-    """The paper's stochastic gradient descent over named parameters; one fused pass over a group's memory a step.
+    """The paper's stochastic gradient descent over named parameters, by torch's fused kernel.
 
     A name that ends in "bias" takes the bias rate and decay. `frozen` names layers ("conv1") that are left as they are.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], recipe: TrainingRecipe, frozen: Collection[str] = ()) -> None:
-        trained = [name for name in parameters if name.rsplit(".", 1)[0] not in frozen]
-        weights = tuple(name for name in trained if not name.endswith("bias"))
-        biases = tuple(name for name in trained if name.endswith("bias"))
-        self.parameters = {name: parameters[name] for name in trained}
-        self.momentum = recipe.momentum
-        self.groups = [
-            _Group(weights, False, recipe.decay),
-            _Group(biases, True, recipe.decay * recipe.bias_decay),
-        ]
-        # The kernel subtracts its buffer, so what is kept is -v.
-        self._minus_v = {
-            name: torch.zeros_like(parameter, memory_format=torch.preserve_format)
-            for name, parameter in self.parameters.items()
+        self.parameters = {
+            name: parameter for name, parameter in parameters.items() if name.rsplit(".", 1)[0] not in frozen
         }
+        self._factor = recipe.momentum
+        weights = [name for name in self.parameters if not name.endswith("bias")]
+        biases = [name for name in self.parameters if name.endswith("bias")]
+        decays = {"weights": recipe.decay, "biases": recipe.decay * recipe.bias_decay}
+        self._sgd = torch.optim.SGD(
+            [
+                {"params": [self.parameters[name] for name in names], "weight_decay": decays[kind], "kind": kind}
+                for kind, names in (("weights", weights), ("biases", biases))
+                if names
+            ],
+            momentum=recipe.momentum,
+            fused=True,
+        )
+        # Made here: the kernel would make them in the layout of the first gradient.
+        for parameter in self.parameters.values():
+            self._sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
     @torch.no_grad()
     def step(self, rates: Rates) -> None:
-        """Update every parameter from its `.grad`, which is consumed: it holds no gradient afterwards."""
-        for group in self.groups:
-            if group.names:
-                self._update(group, rates.biases if group.biases else rates.weights)
-        for parameter in self.parameters.values():
-            parameter.grad = None
+        """Update every parameter from its `.grad`, which is None afterwards. Both rates are above 0."""
+        for name, parameter in self.parameters.items():
+            parameter.grad = _gradient(name, parameter)
+        for group in self._sgd.param_groups:
+            rate = getattr(rates, group["kind"])
+            # Before the first step b is 0 and whatever the group's rate is drops out.
+            group["lr"], group["momentum"] = rate, self._factor * (group["lr"] / rate)
+        self._sgd.step()
+        self._sgd.zero_grad()
 
-    def _update(self, group: _Group, rate: float) -> None:
-        parameters = [self.parameters[name] for name in group.names]
-        gradients = [_gradient(name, self.parameters[name]) for name in group.names]
-        # SGD's own kernel at rate 1: its loss-scale divisor, 1 / eps, puts eps on the gradient, and the decay carries
-        # its own, so the buffer is the paper's velocity, not torch's.
-        torch._fused_sgd_(
-            parameters,
-            gradients,
-            [self._minus_v[name] for name in group.names],
-            weight_decay=group.decay * rate,
-            momentum=self.momentum,
-            lr=1.0,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-            is_first_step=False,
-            grad_scale=torch.full((), 1 / rate, dtype=torch.float32, device=parameters[0].device),
-            found_inf=None,
-        )
-
-    def velocity(self) -> dict[str, Tensor]:
-        """-v by parameter name: what a resume needs, the live tensors."""
-        return self._minus_v
+    def momentum(self) -> dict[str, Tensor]:
+        """Return b by parameter name, the live tensors. A resume needs them and the rates of the last step."""
+        return {name: self._sgd.state[parameter]["momentum_buffer"] for name, parameter in self.parameters.items()}
 
     @torch.no_grad()
-    def restore(self, velocity: Mapping[str, Tensor]) -> None:
-        """Take back what `velocity` gave."""
-        for name, tensor in self._minus_v.items():
-            tensor.copy_(velocity[name])
+    def restore(self, momentum: Mapping[str, Tensor], rates: Rates) -> None:
+        """Go on after a step that was made with `rates` and left these buffers."""
+        for name, tensor in self.momentum().items():
+            tensor.copy_(momentum[name])
+        for group in self._sgd.param_groups:
+            group["lr"] = getattr(rates, group["kind"])
 
 
 def _gradient(name: str, parameter: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 runs/<name>/checkpoint.safetensors  the trained network, written when training is over: its presence says so
             best.safetensors        the network with the lowest validation error
             epochs/0007.safetensors the last few epochs' networks
-            state.safetensors       weights, velocities and progress: what --resume goes on from, to the same bits
+            state.safetensors       weights, momentum and progress: what --resume goes on from, to the same bits
             log.jsonl               what the run is, then a line an epoch
 """
 
@@ -22,11 +22,11 @@ from torch import Tensor
 import files
 from model import checkpoint
 from model.checkpoint import Checkpoint
-from model.train.schedule import Stalls
+from model.train.schedule import Rates, Stalls
 
 __all__ = ["BadRun", "RunFolder", "RunProgress", "State"]
 
-FORMAT = "fc7 training state 1"
+FORMAT = "fc7 training state 2"
 Json = Mapping[str, Any]
 
 
@@ -36,9 +36,10 @@ class BadRun(ValueError):
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run is; with the weights and velocities, all that its future depends on."""
+    """How far a run is; with the weights and momentum buffers, all that its future depends on."""
 
     step: int = 0  # steps done
+    rates: Rates | None = None  # of the last step: the momentum buffers are in their unit
     losses: float = 0.0  # sum of the unfinished epoch's training losses
     stalls: Stalls = field(default_factory=Stalls)
     best: float = inf  # lowest validation error so far
@@ -51,7 +52,7 @@ class State:
 
     progress: RunProgress
     weights: Mapping[str, Tensor]
-    velocity: Mapping[str, Tensor]
+    momentum: Mapping[str, Tensor]
 
 
 class RunFolder:
@@ -85,7 +86,7 @@ class RunFolder:
     def save(self, state: State) -> None:
         """Replace the state in one step. Raises BadRun when the disk does not take it; the old state stays."""
         tensors = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
-        tensors |= {f"velocity/{name}": tensor for name, tensor in state.velocity.items()}
+        tensors |= {f"momentum/{name}": tensor for name, tensor in state.momentum.items()}
         about = {"identity": self.identity, "progress": asdict(state.progress)}
         self._writing(
             lambda: files.replace(self.state, to_bytes(tensors, {"format": FORMAT, "about": json.dumps(about)}))
@@ -126,25 +127,30 @@ class RunFolder:
             if about.get("format") != FORMAT:
                 raise BadRun(f"{self.state}: its format is {about.get('format')!r}, this code reads {FORMAT!r}")
             said = json.loads(about["about"])
-            progress = RunProgress(**{**said["progress"], "stalls": Stalls(**said["progress"]["stalls"])})
+            progress = _progress(said["progress"])
         except (SafetensorError, OSError, KeyError, TypeError) as error:
             raise BadRun(f"{self.state}: not a whole training state ({error}); start over in another --out") from error
         if changed := differences(said["identity"], self.identity):
             raise BadRun(f"{self.path} is another run, so it cannot go on like this: {'; '.join(changed)}")
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "velocity": {}}
+        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "momentum": {}}
         for name, tensor in tensors.items():
             kind, parameter = name.split("/")
             parts[kind][parameter] = tensor
-        return State(progress, parts["weights"], parts["velocity"])
+        return State(progress, parts["weights"], parts["momentum"])
 
     def _require_space(self, bytes_of_weights: int) -> None:
-        """State twice over (old and new) with its velocities, kept epochs, the best, the last and one more."""
+        """State twice over (old and new) with its momentum buffers, kept epochs, the best, the last and one more."""
         existing = next(folder for folder in (self.path, *self.path.resolve().parents) if folder.exists())
         needed = bytes_of_weights * (4 + self.keep + 3)
         kept = sum(file.stat().st_size for file in self.path.rglob("*.safetensors")) if self.path.exists() else 0
         free = shutil.disk_usage(existing).free + kept
         if free < needed:
             raise BadRun(f"{self.path}: {_size(free)} free on this disk, a run of this network needs {_size(needed)}")
+
+
+def _progress(said: dict[str, Any]) -> RunProgress:
+    rates = None if said["rates"] is None else Rates(**said["rates"])
+    return RunProgress(**{**said, "rates": rates, "stalls": Stalls(**said["stalls"])})
 
 
 def differences(then: Json, now: Json, prefix: str = "") -> Sequence[str]:

@@ -1,6 +1,7 @@
 """One process's network while it learns: augment, forward, backward, update; and how good it is by now.
 
-Knows no files and no epochs. With the weights, velocities and a step's number, everything that happens is determined.
+Knows no files and no epochs. The state of the optimiser, the weights and a step's number determine
+everything that happens.
 """
 
 from collections.abc import Mapping

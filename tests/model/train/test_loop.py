@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from model import checkpoint
@@ -24,6 +26,7 @@ from model.train.step import Learner, TrainingTask
 from tests.model.train.tasks import Stripes, fresh, task
 
 CPU = torch.device("cpu")
+OLD_FORMAT = "fc7 training state 1"  # velocities, of a rate inside them
 STEPS = 18  # of lesson(): 3 epochs of 6
 
 
@@ -74,7 +77,7 @@ def saved(path: Path) -> State:
 
 def assert_same_bits(got: State, expected: State) -> None:
     assert replace(got.progress, seconds=0) == replace(expected.progress, seconds=0)
-    for kind in ("weights", "velocity"):
+    for kind in ("weights", "momentum"):
         mine, theirs = getattr(got, kind), getattr(expected, kind)
         assert mine.keys() == theirs.keys()
         for name in mine:
@@ -210,6 +213,15 @@ def test_a_checkpoint_is_not_a_state(straight: tuple[Path, Seen], tmp_path: Path
         RunFolder(tmp_path, {"seed": 0}).begin(resume=True, bytes_of_weights=1)
 
 
+def test_a_state_of_an_older_format_is_one_clear_line(straight: tuple[Path, Seen], tmp_path: Path) -> None:
+    path, _ = straight
+    with safe_open(path / "state.safetensors", framework="pt") as file:
+        about = file.metadata()
+    save_file({"velocity/fc8.bias": torch.zeros(2)}, tmp_path / "state.safetensors", about | {"format": OLD_FORMAT})
+    with pytest.raises(BadRun, match=r"its format is 'fc7 training state 1', this code reads 'fc7 training state 2'"):
+        RunFolder(tmp_path, {"seed": 0}).begin(resume=True, bytes_of_weights=1)
+
+
 def test_too_small_a_disk_is_said_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(BadRun, match="free on this disk, a run of this network needs 9000000.0 GB"):
         RunFolder(tmp_path / "run", {}).begin(resume=False, bytes_of_weights=10**15)
@@ -240,7 +252,11 @@ def test_progress_survives_the_file_to_the_bit(
     step: int, losses: float, best: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = RunFolder(tmp_path_factory.mktemp("state"), {"seed": 0})
-    state = State(RunProgress(step, losses, Stalls(best, 1, 2), best, 3.5), {"a": torch.ones(2)}, {"a": torch.zeros(2)})
+    state = State(
+        RunProgress(step, Rates(losses, 0.1), losses, Stalls(best, 1, 2), best, 3.5),
+        {"a": torch.ones(2)},
+        {"a": torch.zeros(2)},
+    )
     folder.save(state)
     found = folder.begin(resume=True, bytes_of_weights=1)
     assert found is not None
