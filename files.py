@@ -25,6 +25,7 @@ __all__ = [
     "is_full",
     "link",
     "locked",
+    "make_folder",
     "no_space",
     "npy_header",
     "replace",
@@ -52,6 +53,15 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and those above it, where they are missing, and force their names to the disk. Raises OSError."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync(path.parent)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def pack(
     _check_agreement(sources)
     inputs = {split: _inputs(source, encoding) for split, source in sources.items()}
     with files.translated(out, BadDataset, BadDataset):
-        out.mkdir(parents=True, exist_ok=True)
+        files.make_folder(out)
         with _alone(out):
             if not _is_complete(out, inputs):
                 _check_place(out, sources, encoding)
@@ -72,7 +72,7 @@ def principal_colours(
 def _pack_split(
     folder: Path, source: Source, encoding: Encoding, inputs: str, report: Report | None
 ) -> PackingProgress:
-    folder.mkdir(exist_ok=True)
+    files.make_folder(folder)
     progress = PackingProgress.load(folder, inputs, source.size)
     with PackedWriter(folder, source.size, encoding, progress) as writer:
         for number, block in enumerate(_blocks(source, encoding, progress.position), start=1):

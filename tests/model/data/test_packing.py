@@ -17,6 +17,7 @@ from model.data.packed_writer import Encoding
 from model.data.packing import pack
 from model.data.sources import ArraySource, Item, folder_source
 from tests.images import BROKEN, encoded, photograph
+from tests.test_files import traced
 
 ROOT = Path(__file__).parents[3]
 ENCODINGS = st.sampled_from(["raw", "jpeg"])
@@ -105,6 +106,26 @@ def test_interruptions_do_not_show(
         (place / "whole").mkdir()
         pack(place / "whole" / "set", {"train": fragile(60, broken=broken)}, encoding=encoding)
     assert contents(place / "set") == contents(place / "whole" / "set")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "images"), [("raw", ["images.npy"]), ("jpeg", ["images.bin", "offsets.npy"])], ids=["raw", "jpeg"]
+)
+def test_everything_is_on_the_disk_before_meta_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: Encoding, images: list[str]
+) -> None:
+    """A power cut after meta.json appeared must not take away a file, or the name of a file or of a folder above it."""
+    events = traced(monkeypatch)
+    pack(tmp_path / "above" / "data" / "set", {"train": fragile(5), "val": fragile(3)}, encoding=encoding)
+    complete = events.index("rename to meta.json")
+    before = [event.removeprefix("sync ") for event in events[:complete]]
+    assert before[:3] == [tmp_path.name, "above", "data"]  # the names of above, of data and of set
+    for split in ("train", "val"):
+        end = len(before) - before[::-1].index(split)  # the last time that the split's names are synced
+        assert "set" in before[end:]  # the split's own name
+        assert {"labels.npy", "names.txt", "skipped.jsonl", *images} <= set(before[:end])
+    assert events[complete - 1] == "sync meta.json.part"
+    assert events[complete + 1] == "sync set"
 
 
 def test_it_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
