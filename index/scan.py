@@ -16,14 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import exact
+from index.rounding import Rounding
 
-__all__ = ["Candidates", "Scan"]
+__all__ = ["Candidates", "Scan", "TooLarge"]
 
 FEWEST = 2048  # rows a core: below this a thread costs more than it brings
-LARGEST32 = 1e18  # lengths from here on overflow float32 once squared and added
-LARGEST16 = 2.0**15  # the same for float16, with room for rounding
+LONGEST32 = 1e18  # lengths from here on overflow float32 once squared and added
+LONGEST16 = 2.0**15  # lengths from here on may have components that overflow float16
+LARGEST16 = 255.0  # components above it overflow float16 once squared, as FAISS does on a GPU: 256^2 is infinite
 
 Search = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.int64]]]
+
+
+class TooLarge(ValueError):
+    """The features are not finite, or too large for the arithmetic of this search; the message says the limit."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,14 @@ class Candidates:
     """What FAISS found for q queries: m rows each, in no particular order."""
 
     squared: NDArray[np.float32]  # (q, m) squared distances, rounded
-    rows: NDArray[np.int64]  # (q, m) positions in the features
+    rows: NDArray[np.int64]  # (q, m) positions in the features; negative where FAISS found nothing
     left_out: NDArray[np.float32]  # (q,) no row outside `rows` was reported nearer than this; inf if there is none
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(q,) True where every candidate is a row at a finite distance; else the arithmetic broke down."""
+        valid: NDArray[np.bool_] = np.all((self.rows >= 0) & np.isfinite(self.squared), axis=1)
+        return valid
 
 
 @dataclass(frozen=True)
@@ -47,15 +59,22 @@ class Shard:
 class Scan:
     """Candidates among features (n, d) float32, on `gpus` GPUs (-1: all; 0: the CPU), stored in float16 or not.
 
-    Raises ValueError for features that are not finite or too large to square, and for more GPUs than there are.
+    Raises TooLarge for features that this arithmetic cannot square, ValueError for more GPUs than there are.
     """
 
     def __init__(self, features: NDArray[np.float32], *, gpus: int, float16: bool) -> None:
-        lengths = exact.distances(features, np.zeros(features.shape[1], np.float32))
-        self.largest = LARGEST16 if float16 else LARGEST32  # a query must be shorter than this
-        if not np.all(lengths < self.largest):  # also False for NaN
-            raise ValueError(f"features must be finite and shorter than {self.largest:g}")
         devices = _devices(gpus)
+        squares16 = float16 and bool(devices)
+        self.rounding = Rounding(features.shape[1], float16, squares16)
+        self._longest = LONGEST16 if float16 else LONGEST32
+        self._largest = LARGEST16 if squares16 else np.inf
+        lengths = exact.distances(features, np.zeros(features.shape[1], np.float32))
+        if not self.fits(features, lengths).all():
+            components = f", with no component beyond {self._largest:g}" if self._largest < np.inf else ""
+            raise TooLarge(
+                f"features to be searched in {'float16' if float16 else 'float32'} must be finite and shorter than "
+                f"{self._longest:g}{components}"
+            )
         if devices:
             self._shards = [_gpu(features, rows, device, float16) for device, rows in _divided(len(features), devices)]
         else:
@@ -70,8 +89,16 @@ class Scan:
             len(self._shards) or 1, "scan", initializer=faiss.omp_set_num_threads, initargs=(1,)
         )
 
+    def fits(self, vectors: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n, d), their lengths (n,) -> (n,): True where the arithmetic can square the vector; False for NaN."""
+        fits = lengths < self._longest
+        if self._largest < np.inf:  # max and min make no copy of the features, abs would
+            highest, lowest = vectors.max(axis=1, initial=0), vectors.min(axis=1, initial=0)
+            fits &= np.maximum(highest, -lowest) <= self._largest
+        return fits
+
     def candidates(self, queries: NDArray[np.float32], k: int) -> Candidates:
-        """(q, d) float32 C-contiguous, finite, shorter than `largest` -> at least the k rows reported nearest."""
+        """(q, d) float32 C-contiguous, of vectors that fit -> at least the k rows reported nearest."""
         with self._turn:
             asked = [self._pool.submit(shard.search, queries, min(k, shard.count)) for shard in self._shards]
             found = [search.result() for search in asked]

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import exact
-from index.rounding import Rounding
 from index.scan import Scan
 
 __all__ = ["FlatIndex", "Searcher"]
@@ -41,7 +40,8 @@ class FlatIndex:
     gpus: 0 searches on the CPU, -1 on every GPU, a number on the first so many; the rows are divided between them.
     float16: what is scanned is stored in half the bytes; the float32 features still settle every answer. It pays on
     GPUs; on a CPU single queries take a fifth less, batches of 32 four times as long.
-    Raises ValueError for arrays that do not fit together or cannot be squared, and for more GPUs than there are.
+    Raises ValueError for arrays that do not fit together and for more GPUs than there are, TooLarge for features that
+    cannot be squared: in float16 on a GPU a component may be at most 255.
     """
 
     def __init__(
@@ -52,7 +52,6 @@ class FlatIndex:
         if ids.shape != (len(features),):
             raise ValueError(f"{len(features)} rows need as many ids, not {ids.shape}")
         self._features, self._ids = features, ids
-        self._rounding = Rounding(features.shape[1], float16)
         self._scan = Scan(features, gpus=gpus, float16=float16)
 
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
@@ -65,14 +64,15 @@ class FlatIndex:
         k = min(k, len(self._ids))
         distances, ids = np.empty((len(queries), k), np.float64), np.empty((len(queries), k), np.int64)
         settled = np.zeros(len(queries), bool)
-        pending, wanted = np.flatnonzero(lengths < self._scan.largest), k + SPARE
+        pending, wanted = np.flatnonzero(self._scan.fits(queries, lengths)), k + SPARE
         while k and len(pending) and wanted <= LIMIT:
             found = self._scan.candidates(np.ascontiguousarray(queries[pending]), wanted)
-            for i, row in enumerate(pending):
+            for i in np.flatnonzero(found.valid):
+                row = pending[i]
                 near, rows = self._nearest(queries[row], lengths[row], found.squared[i], found.rows[i], k)
                 distances[row], ids[row] = near, self._ids[rows]
-                settled[row] = found.left_out[i] > self._rounding.ceiling(near[-1], lengths[row])
-            pending, wanted = pending[~settled[pending]], 2 * wanted
+                settled[row] = found.left_out[i] > self._scan.rounding.ceiling(near[-1], lengths[row])
+            pending, wanted = pending[found.valid & ~settled[pending]], 2 * wanted
         rest = np.flatnonzero(~settled)
         distances[rest], ids[rest] = exact.nearest(self._features, self._ids, queries[rest], k)
         return distances, ids
@@ -87,7 +87,7 @@ class FlatIndex:
         order = np.argsort(squared)
         reported, rows = squared[order], rows[order]
         found = exact.distances(self._features[rows[:k]], query)
-        within = int(np.searchsorted(reported, self._rounding.ceiling(found.max(), length), side="right"))
+        within = int(np.searchsorted(reported, self._scan.rounding.ceiling(found.max(), length), side="right"))
         found = np.concatenate([found, exact.distances(self._features[rows[k:within]], query)])
         best = exact.ordered(found, self._ids[rows[: len(found)]], k)
         return found[best], rows[best]

@@ -97,7 +97,8 @@ class Engine:
 def load_engine(settings: Settings) -> Engine:
     """Open the bundle's current generation, check all of it, and warm it up.
 
-    Raises BadBundle, BadCheckpoint, NoSuchDevice, and Mismatch when the network is not the one that made the index.
+    Raises BadBundle, BadCheckpoint, NoSuchDevice, TooLarge for features that float16 cannot search, and Mismatch when
+    the network is not the one that made the index.
     """
     generation = Bundle(settings.bundle).current(verify=True)
     try:
