@@ -6,8 +6,9 @@ a whole collection.
 
 from model.checkpoint import BadCheckpoint, Checkpoint
 from model.checkpoint import load as load_checkpoint
+from model.data.folders import open_source
 from model.data.packed import BadDataset, PackedSet
-from model.data.sources import Source, open_source
+from model.data.sources import Source
 from model.embed import Embedder, NoSuchDevice, embed_collection
 from model.preprocess import BadImage, TooManyPixels, thumbnail_type
 

@@ -11,86 +11,21 @@ data/<name>/meta.json          written last, by rename: its presence says that t
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.preprocess import BadImage, stored_image
+from model.data.mapped import BadDataset, array, content, text
+from model.data.pixels import JpegPixels, Pixels, RawPixels, Rows
 
 __all__ = ["FORMAT", "BadDataset", "PackedSet", "Rows", "Split"]
 
 FORMAT = 1  # of the folder's layout
-
-Rows = slice | NDArray[np.int64]
-Array = NDArray[Any]
-
-
-class BadDataset(ValueError):
-    """A dataset that is missing, incomplete, damaged, or not one; the message says what and what to do."""
-
-
-class Pixels(Protocol):
-    """n stored images, read by row."""
-
-    def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """uint8 (b, S, S, 3), a copy; into `out` where it is given."""
-
-
-@dataclass(frozen=True)
-class RawPixels:
-    """Images as they are, memory-mapped: a slice costs one copy, 200 KB an image at S = 256."""
-
-    images: NDArray[np.uint8]  # (n, S, S, 3)
-
-    def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """See Pixels. A buffer that is used again saves the page faults of a new one: twice the speed for slices."""
-        if out is None:
-            return np.array(self.images[rows])
-        if not isinstance(rows, slice) and len(rows) and 0 <= rows.min() <= rows.max() < len(self.images):
-            _check_buffer(out, (len(rows), *self.images.shape[1:]))
-            # One copy where indexing makes two: 2.4 times the speed. "clip", as take would buffer to be able to raise.
-            return np.take(self.images, rows, axis=0, out=out, mode="clip")
-        wanted = self.images[rows]
-        _check_buffer(out, wanted.shape)
-        np.copyto(out, wanted)
-        return out
-
-
-@dataclass(frozen=True)
-class JpegPixels:
-    """Images as JPEG files end to end, about a tenth of the size, decoded by all cores when read."""
-
-    data: NDArray[np.uint8]  # (bytes,)
-    offsets: NDArray[np.int64]  # (n + 1,)
-    size: int
-
-    def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """See Pixels. Raises BadDataset for bytes that are no longer a JPEG file of S x S."""
-        wanted = np.arange(len(self.offsets) - 1)[rows]
-        shape = (len(wanted), self.size, self.size, 3)
-        images = np.empty(shape, np.uint8) if out is None else out
-        _check_buffer(images, shape)
-
-        def decode(place: int) -> None:
-            images[place] = self._image(int(wanted[place]))
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
-            for _ in pool.map(decode, range(len(wanted))):
-                pass
-        return images
-
-    def _image(self, row: int) -> NDArray[np.uint8]:
-        try:
-            return stored_image(self.data[self.offsets[row] : self.offsets[row + 1]].tobytes(), self.size)
-        except BadImage as error:
-            raise BadDataset(f"row {row} of the packed set is damaged: {error}; pack it again") from error
 
 
 @dataclass(frozen=True)
@@ -114,7 +49,7 @@ class Split:
     @cached_property
     def names(self) -> Sequence[str]:
         """The file that each row came from, "frog/0001.png". Read when first asked for."""
-        names = _text(self.folder / "names.txt").split("\n")[:-1]
+        names = text(self.folder / "names.txt").split("\n")[:-1]
         if len(names) != len(self):
             raise BadDataset(f"{self.folder / 'names.txt'}: {len(names)} names for {len(self)} images; pack it again")
         return names
@@ -122,7 +57,7 @@ class Split:
     @cached_property
     def skipped(self) -> tuple[tuple[str, str], ...]:
         """(name, reason) of each file that could not be packed."""
-        lines = _text(self.folder / "skipped.jsonl").splitlines()
+        lines = text(self.folder / "skipped.jsonl").splitlines()
         return tuple((row["name"], row["reason"]) for row in map(json.loads, lines))
 
 
@@ -154,7 +89,7 @@ class PackedSet:
                 classes=tuple(meta["classes"]),
                 size=int(meta["size"]),
                 encoding=str(meta["encoding"]),
-                mean_image=np.array(_array(path / "mean.npy", np.float32, (meta["size"], meta["size"], 3))),
+                mean_image=np.array(array(path / "mean.npy", np.float32, (meta["size"], meta["size"], 3))),
                 pca=(np.array(meta["pca"]["eigenvalues"]), np.array(meta["pca"]["eigenvectors"])),
                 splits=tuple(meta["splits"]),
                 fingerprint=_fingerprint(meta),
@@ -174,16 +109,16 @@ class PackedSet:
 
     def _open_split(self, name: str, rows: int | None) -> Split:
         folder = self.path / name
-        labels = np.array(_array(folder / "labels.npy", np.int64, (rows,)))
+        labels = np.array(array(folder / "labels.npy", np.int64, (rows,)))
         if len(labels) and not -1 <= labels.min() <= labels.max() < len(self.classes):
             raise BadDataset(f"{folder / 'labels.npy'}: labels outside 0 to {len(self.classes) - 1}, the classes' ids")
         return Split(folder, labels, self._pixels(folder, len(labels)))
 
     def _pixels(self, folder: Path, rows: int) -> Pixels:
         if self.encoding == "raw":
-            return RawPixels(_array(folder / "images.npy", np.uint8, (rows, self.size, self.size, 3)))
-        offsets = np.array(_array(folder / "offsets.npy", np.int64, (rows + 1,)))
-        data = _bytes(folder / "images.bin")
+            return RawPixels(array(folder / "images.npy", np.uint8, (rows, self.size, self.size, 3)))
+        offsets = np.array(array(folder / "offsets.npy", np.int64, (rows + 1,)))
+        data = content(folder / "images.bin")
         if offsets[0] != 0 or offsets[-1] != len(data) or (np.diff(offsets) < 0).any():
             raise BadDataset(f"{folder / 'images.bin'}: {len(data)} bytes, not the {offsets[-1]} that were packed")
         return JpegPixels(data, offsets, self.size)
@@ -193,11 +128,6 @@ def _fingerprint(meta: dict[str, Any]) -> str:
     """SHA-256 of what makes a set this set: classes, size, encoding and each split's content; not its name."""
     said = {key: meta[key] for key in ("classes", "size", "encoding", "splits", "mean")}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def _check_buffer(out: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
-    if out.shape != shape or out.dtype != np.uint8:
-        raise ValueError(f"a buffer of {out.dtype} {out.shape} for images of uint8 {shape}")
 
 
 def _meta(path: Path) -> dict[str, Any]:
@@ -211,34 +141,3 @@ def _meta(path: Path) -> dict[str, Any]:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise BadDataset(f"{file}: not a packed set of format {FORMAT}; pack it again")
     return meta
-
-
-def _array(file: Path, kind: type[np.generic], shape: Sequence[int | None]) -> Array:
-    """Memory-map an .npy file, holding it to its dtype and shape (None: any)."""
-    array = _readable(file, lambda: np.load(file, mmap_mode="r", allow_pickle=False))
-    fits = len(array.shape) == len(shape) and all(
-        want in (None, got) for got, want in zip(array.shape, shape, strict=True)
-    )
-    if array.dtype != kind or not fits:
-        wanted = tuple("any" if side is None else side for side in shape)
-        raise BadDataset(f"{file}: {array.dtype} {array.shape} where {kind.__name__} {wanted} belongs; pack it again")
-    return np.asarray(array)
-
-
-def _bytes(file: Path) -> NDArray[np.uint8]:
-    """Memory-map a file; an empty one has nothing to map."""
-    if _readable(file, lambda: file.stat().st_size) == 0:
-        return np.empty(0, np.uint8)
-    return np.asarray(np.memmap(file, np.uint8, "r"))
-
-
-def _text(file: Path) -> str:
-    return str(_readable(file, lambda: file.read_text("utf-8")))
-
-
-def _readable(file: Path, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except (OSError, ValueError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "truncated or damaged"
-        raise BadDataset(f"{file}: {reason or error}; pack it again") from error

@@ -9,13 +9,12 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.data.packed import BadDataset, PackedSet, Split
+from model.data.packed import PackedSet, Split
 from model.preprocess import BadImage, stored_image
 
 __all__ = [
@@ -25,8 +24,6 @@ __all__ = [
     "Item",
     "PackedSource",
     "Source",
-    "folder_source",
-    "open_source",
     "packed_source",
 ]
 
@@ -167,57 +164,3 @@ def packed_source(packed: PackedSet, split: str = "train") -> PackedSource:
     """The collection that one split of a packed set is. Raises BadDataset for a split that it has not."""
     fingerprint = hashlib.sha256(f"{packed.fingerprint} {split}".encode()).hexdigest()
     return PackedSource(packed.classes, packed.size, fingerprint, packed.split(split))
-
-
-def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None = None) -> EncodedSource:
-    """The images of a folder of class folders, sorted by class, then by name. Raises BadDataset if there are none.
-
-    A class is a folder's name; its subfolders count too. Files that lie outside any folder have label -1; names that
-    begin with a dot are left out. `classes`, where given, are the only ones allowed, and in that order.
-    """
-    root = Path(path)
-    if not root.is_dir():
-        raise BadDataset(f"{root}: not a folder; a folder of class folders is wanted")
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    found = tuple(_printable(folder.name) for folder in folders)
-    classes = found if classes is None else classes
-    if unknown := sorted(set(found) - set(classes)):
-        raise BadDataset(f"{root}: classes that the training images do not have: {', '.join(unknown[:5])}")
-    images = [p for name, folder in zip(found, folders, strict=True) for p in _under(root, folder, classes.index(name))]
-    images += [_encoded(root, entry, -1) for entry in sorted(root.iterdir()) if _is_image_file(entry)]
-    if not images:
-        raise BadDataset(f"{root}: no images in it; a folder of class folders is wanted")
-    return EncodedSource(images, classes, size)
-
-
-def open_source(path: Path | str, size: int, split: str = "train") -> EncodedSource | PackedSource:
-    """A packed set's split, or a folder of class folders (its train/ where it has one). Raises BadDataset.
-
-    Raises BadDataset too for a packed set whose images are not `size` pixels wide.
-    """
-    path = Path(path)
-    if (path / "meta.json").is_file():
-        packed = PackedSet.open(path)
-        if packed.size != size:
-            raise BadDataset(f"{path}: images of {packed.size} pixels where the network's recipe stores {size}")
-        return packed_source(packed, split)
-    return folder_source(path / split if (path / split).is_dir() else path, size)
-
-
-def _under(root: Path, folder: Path, label: int) -> list[EncodedImage]:
-    found = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
-    return [_encoded(root, file, label) for file in sorted(found) if _is_image_file(file)]
-
-
-def _is_image_file(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".")
-
-
-def _encoded(root: Path, file: Path, label: int) -> EncodedImage:
-    about = file.stat()
-    return EncodedImage(_printable(str(file.relative_to(root))), label, str(file), 0, about.st_size, about.st_mtime_ns)
-
-
-def _printable(name: str) -> str:
-    """A name as one line of UTF-8: what a file system allows beyond that is written as an escape."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\n", "\\n").replace("\r", "\\r")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from model.data.folders import folder_source
 from model.data.loader import Dataset, Subset
 from model.data.packed import BadDataset, PackedSet
-from model.data.sources import EncodedImage, EncodedSource, folder_source
+from model.data.sources import EncodedImage, EncodedSource
 
 __all__ = ["HELD_OUT", "divided", "folder_splits", "named_split", "shuffled", "training_and_validation"]
 

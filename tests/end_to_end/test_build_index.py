@@ -14,7 +14,7 @@ from index.exact import nearest
 from index.search import FlatIndex
 from index.store import Bundle
 from model import checkpoint
-from model.data.sources import folder_source
+from model.data.folders import folder_source
 from model.embed import Embedder
 from tests.index.blocks import contents
 from tests.model.test_checkpoint import made

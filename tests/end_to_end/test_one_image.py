@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from index.store import Bundle
+from model.data.folders import folder_source
 from model.data.loader import in_order, read
 from model.data.packing import pack
-from model.data.sources import folder_source
 from model.distributed.placement import OneProcess
 from model.preprocess import network_input
 from model.train.recipes import CIFAR

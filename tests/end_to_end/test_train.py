@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
+from model.data.folders import folder_source
 from model.data.packing import pack
-from model.data.sources import folder_source
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import torch
 from index.store import Bundle
 from model import checkpoint
 from model.checkpoint import Checkpoint
-from model.data.sources import folder_source
+from model.data.folders import folder_source
 from model.embed import Embedder, embed_collection
 from model.network.alexnet import AlexNet, Conv, Dense, Table, initialise
 from model.preprocess import Recipe

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.data import packing
+from model.data.folders import folder_source
 from model.data.packed import BadDataset, PackedSet
 from model.data.packed_writer import Encoding
 from model.data.packing import pack
-from model.data.sources import ArraySource, Item, folder_source
+from model.data.sources import ArraySource, Item
 from tests.images import BROKEN, encoded, photograph
 from tests.test_files import traced
 
@@ -211,7 +212,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from model.data import packing
-from model.data.sources import folder_source
+from model.data.folders import folder_source
 packing.BLOCK, packing.DURABLE = 16, 1
 packing.pack(Path(sys.argv[2]), {"train": folder_source(sys.argv[1], 48)})
 """

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.data.folders import folder_source, open_source
 from model.data.packed import BadDataset
 from model.data.packing import pack
-from model.data.sources import folder_source, open_source, packed_source
+from model.data.sources import packed_source
 from model.data.splits import divided, folder_splits, shuffled
 from model.preprocess import stored_image
 from tests.images import BROKEN, IMAGES, encoded, photograph

@@ -1,0 +1,78 @@
+"""The stored images of a packed split, read by row: as pixels or as JPEG files."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.data.mapped import BadDataset
+from model.preprocess import BadImage, stored_image
+
+__all__ = ["JpegPixels", "Pixels", "RawPixels", "Rows"]
+
+Rows = slice | NDArray[np.int64]
+
+
+class Pixels(Protocol):
+    """n stored images, read by row."""
+
+    def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """uint8 (b, S, S, 3), a copy; into `out` where it is given."""
+
+
+@dataclass(frozen=True)
+class RawPixels:
+    """Images as they are, memory-mapped: a slice costs one copy, 200 KB an image at S = 256."""
+
+    images: NDArray[np.uint8]  # (n, S, S, 3)
+
+    def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """See Pixels. A buffer that is used again saves the page faults of a new one: twice the speed for slices."""
+        if out is None:
+            return np.array(self.images[rows])
+        if not isinstance(rows, slice) and len(rows) and 0 <= rows.min() <= rows.max() < len(self.images):
+            _check_buffer(out, (len(rows), *self.images.shape[1:]))
+            # One copy where indexing makes two: 2.4 times the speed. "clip", as take would buffer to be able to raise.
+            return np.take(self.images, rows, axis=0, out=out, mode="clip")
+        wanted = self.images[rows]
+        _check_buffer(out, wanted.shape)
+        np.copyto(out, wanted)
+        return out
+
+
+@dataclass(frozen=True)
+class JpegPixels:
+    """Images as JPEG files end to end, about a tenth of the size, decoded by all cores when read."""
+
+    data: NDArray[np.uint8]  # (bytes,)
+    offsets: NDArray[np.int64]  # (n + 1,)
+    size: int
+
+    def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+        """See Pixels. Raises BadDataset for bytes that are no longer a JPEG file of S x S."""
+        wanted = np.arange(len(self.offsets) - 1)[rows]
+        shape = (len(wanted), self.size, self.size, 3)
+        images = np.empty(shape, np.uint8) if out is None else out
+        _check_buffer(images, shape)
+
+        def decode(place: int) -> None:
+            images[place] = self._image(int(wanted[place]))
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
+            for _ in pool.map(decode, range(len(wanted))):
+                pass
+        return images
+
+    def _image(self, row: int) -> NDArray[np.uint8]:
+        try:
+            return stored_image(self.data[self.offsets[row] : self.offsets[row + 1]].tobytes(), self.size)
+        except BadImage as error:
+            raise BadDataset(f"row {row} of the packed set is damaged: {error}; pack it again") from error
+
+
+def _check_buffer(out: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
+    if out.shape != shape or out.dtype != np.uint8:
+        raise ValueError(f"a buffer of {out.dtype} {out.shape} for images of uint8 {shape}")
