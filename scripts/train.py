@@ -7,7 +7,8 @@ import signal
 
 from model.allocator import keep_freed_memory
 from model.train.callbacks import ConsoleLogger, stopping
-from model.train.run import TrainConfig, train
+from model.train.config import TrainConfig
+from model.train.run import train
 from scripts.command import run
 
 

@@ -19,8 +19,9 @@ from model.data.loader import Batch, order, read, window_of
 from model.distributed.placement import Placement
 from model.evaluation import Scores
 from model.preprocess import Recipe
-from model.train.run_folder import RunFolder, RunProgress, State
+from model.train.run_folder import RunFolder
 from model.train.schedule import Rates, schedule_of
+from model.train.state import RunProgress, State
 from model.train.step import Learner, TrainingTask
 
 __all__ = ["Callback", "Diverged", "Epoch", "Trainer"]

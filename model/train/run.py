@@ -5,9 +5,8 @@ Whatever cannot work is refused here, before anything is written.
 
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,42 +14,22 @@ import torch
 from model.checkpoint import Checkpoint, load
 from model.data.packed import PackedSet
 from model.data.splits import training_and_validation
-from model.distributed.layout import Parallel
 from model.distributed.placement import Placement
 from model.distributed.rendezvous import join
 from model.embed import choose_device
 from model.network.alexnet import TABLES, AlexNet, initialise
 from model.provenance import commit
 from model.train.callbacks import Callbacks
-from model.train.finetune import Start, fine_tuning, start
+from model.train.config import TrainConfig, recipe_of
+from model.train.finetune import Start, start
 from model.train.log import RunLog
 from model.train.loop import Callback, Trainer
-from model.train.recipes import RECIPES, TrainingRecipe
-from model.train.run_folder import BadRun, RunFolder, RunProgress, State
+from model.train.recipes import TrainingRecipe
+from model.train.run_folder import RunFolder
+from model.train.state import BadRun, RunProgress, State
 from model.train.step import TrainingTask
 
-__all__ = ["TrainConfig", "train"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Train a preset on a packed dataset."""
-
-    data: Path = field(default=Path("data/cifar10"))  # packed dataset, from prepare_dataset.py or fetch_cifar10.py
-    preset: Literal["paper", "release", "cifar"] = "cifar"  # network and recipe
-    out: Path = field(default=Path("runs/cifar10"))  # folder of the run
-    resume: bool = False  # go on with the run in --out; start it where there is none
-    seed: int = 0  # of weights, data order, crops, colours and dropout
-    epochs: int | None = None  # passes over the training images; the preset's own when not given
-    batch: int | None = None  # images a step, over all replicas; the preset's own when not given
-    rate: float | None = None  # learning rate before any drop; the preset's (0.01) is for a thousand classes
-    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N; several processes take a GPU each
-    parallel: Parallel = "auto"  # how torchrun's processes share the work: columns (the paper), data, hybrid
-    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 autocast where the device computes in it
-    save_every: int = 1000  # steps between two saves within an epoch; 0: at the end of epochs only
-    keep: int = 2  # epochs whose networks are kept, beside the best and the last
-    init_from: Path | None = None  # checkpoint to fine-tune, its network and its mean image, at a tenth of the rates
-    freeze: tuple[str, ...] = ()  # layers (conv1 ... fc8) that keep the weights of --init-from
+__all__ = ["train"]
 
 
 def train(config: TrainConfig, callback: Callback, *, stop: Callable[[], bool], log: Callable[[str], None]) -> bool:
@@ -60,7 +39,7 @@ def train(config: TrainConfig, callback: Callback, *, stop: Callable[[], bool], 
     BadRun, BadDataset, BadCheckpoint, NoSuchDevice, LayoutError and Diverged, each with one clear line.
     """
     origin = None if config.init_from is None else load(config.init_from)
-    recipe = _recipe(config, origin)
+    recipe = recipe_of(config, origin)
     packed = PackedSet.open(config.data)
     with join(
         config.parallel,
@@ -140,23 +119,6 @@ def _begun(config: TrainConfig, classes: tuple[str, ...], origin: Checkpoint | N
             raise BadRun("--freeze keeps a checkpoint's weights: name it with --init-from")
         return None
     return start(origin, classes, _generator(config.seed), config.freeze)
-
-
-def _recipe(config: TrainConfig, origin: Checkpoint | None) -> TrainingRecipe:
-    """The preset's, fitted to the checkpoint it starts from, with the three numbers that a command line may change."""
-    recipe = RECIPES[config.preset] if origin is None else fine_tuning(RECIPES[config.preset], origin)
-    recipe = replace(recipe, epochs=recipe.epochs if config.epochs is None else config.epochs)
-    recipe = replace(recipe, batch=recipe.batch if config.batch is None else config.batch)
-    if config.rate is not None:
-        if not 0 < config.rate < float("inf"):
-            raise BadRun(f"--rate {config.rate}: a positive number is accepted")
-        recipe = recipe.scaled(config.rate / recipe.rate)
-    for name, value in (("epochs", recipe.epochs), ("batch", recipe.batch), ("keep", config.keep)):
-        if value < 1:
-            raise BadRun(f"--{name} {value}: at least 1 is accepted")
-    if config.seed < 0 or config.save_every < 0:
-        raise BadRun(f"--seed {config.seed} --save-every {config.save_every}: neither may be negative")
-    return recipe
 
 
 def _identity(config: TrainConfig, task: TrainingTask, origin: Checkpoint | None, packed: PackedSet) -> dict[str, Any]:

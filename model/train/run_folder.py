@@ -9,50 +9,15 @@ runs/<name>/checkpoint.safetensors  the trained network, written when training i
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from math import inf
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
-from torch import Tensor
 
 import files
 from model import checkpoint
 from model.checkpoint import Checkpoint
-from model.train.schedule import Rates, Stalls
+from model.train.state import BadRun, Json, State, read, to_bytes
 
-__all__ = ["BadRun", "RunFolder", "RunProgress", "State"]
-
-FORMAT = "fc7 training state 2"
-Json = Mapping[str, Any]
-
-
-class BadRun(ValueError):
-    """A run that cannot start, go on or be written; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class RunProgress:
-    """How far a run is; with the weights and momentum buffers, all that its future depends on."""
-
-    step: int = 0  # steps done
-    rates: Rates | None = None  # of the last step: the momentum buffers are in their unit
-    losses: float = 0.0  # sum of the unfinished epoch's training losses
-    stalls: Stalls = field(default_factory=Stalls)
-    best: float = inf  # lowest validation error so far
-    seconds: float = 0.0  # spent training, over all resumes
-
-
-@dataclass(frozen=True)
-class State:
-    """A run between two steps, in the one-process form."""
-
-    progress: RunProgress
-    weights: Mapping[str, Tensor]
-    momentum: Mapping[str, Tensor]
+__all__ = ["RunFolder"]
 
 
 class RunFolder:
@@ -75,7 +40,7 @@ class RunFolder:
         there = self.state.exists() or self.final.exists() or self.log.exists()
         if there and not resume:
             raise BadRun(f"{self.path} holds a run already: --resume goes on with it, --out starts another elsewhere")
-        state = self._read() if self.state.exists() else None
+        state = read(self.state, self.identity) if self.state.exists() else None
         self._require_space(bytes_of_weights)
         return state
 
@@ -85,12 +50,7 @@ class RunFolder:
 
     def save(self, state: State) -> None:
         """Replace the state in one step. Raises BadRun when the disk does not take it; the old state stays."""
-        tensors = {f"weights/{name}": tensor for name, tensor in state.weights.items()}
-        tensors |= {f"momentum/{name}": tensor for name, tensor in state.momentum.items()}
-        about = {"identity": self.identity, "progress": asdict(state.progress)}
-        self._writing(
-            lambda: files.replace(self.state, to_bytes(tensors, {"format": FORMAT, "about": json.dumps(about)}))
-        )
+        self._writing(lambda: files.replace(self.state, to_bytes(state, self.identity)))
 
     def keep_epoch(self, epoch: int, network: Checkpoint, is_best: bool) -> None:
         """Write epoch `epoch`'s network, forget the oldest, and give the best one its name."""
@@ -119,25 +79,6 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write()
 
-    def _read(self) -> State:
-        try:
-            with safe_open(self.state, framework="pt") as file:
-                about = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            if about.get("format") != FORMAT:
-                raise BadRun(f"{self.state}: its format is {about.get('format')!r}, this code reads {FORMAT!r}")
-            said = json.loads(about["about"])
-            progress = _progress(said["progress"])
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
-            raise BadRun(f"{self.state}: not a whole training state ({error}); start over in another --out") from error
-        if changed := differences(said["identity"], self.identity):
-            raise BadRun(f"{self.path} is another run, so it cannot go on like this: {'; '.join(changed)}")
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "momentum": {}}
-        for name, tensor in tensors.items():
-            kind, parameter = name.split("/")
-            parts[kind][parameter] = tensor
-        return State(progress, parts["weights"], parts["momentum"])
-
     def _require_space(self, bytes_of_weights: int) -> None:
         """State twice over (old and new) with its momentum buffers, kept epochs, the best, the last and one more."""
         existing = next(folder for folder in (self.path, *self.path.resolve().parents) if folder.exists())
@@ -146,23 +87,6 @@ class RunFolder:
         free = shutil.disk_usage(existing).free + kept
         if free < needed:
             raise BadRun(f"{self.path}: {_size(free)} free on this disk, a run of this network needs {_size(needed)}")
-
-
-def _progress(said: dict[str, Any]) -> RunProgress:
-    rates = None if said["rates"] is None else Rates(**said["rates"])
-    return RunProgress(**{**said, "rates": rates, "stalls": Stalls(**said["stalls"])})
-
-
-def differences(then: Json, now: Json, prefix: str = "") -> Sequence[str]:
-    """What differs between two descriptions, a phrase each: "recipe.batch was 128, is 64"."""
-    found: list[str] = []
-    for key in sorted({*then, *now}):
-        before, after = then.get(key), now.get(key)
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            found.append(f"{prefix}{key} was {before}, is {after}")
-    return found
 
 
 def _size(count: float) -> str:

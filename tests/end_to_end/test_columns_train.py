@@ -15,7 +15,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from model.train.callbacks import ConsoleLogger
-from model.train.run import TrainConfig, train
+from model.train.config import TrainConfig
+from model.train.run import train
 from tests.end_to_end.test_train import ROOT, bits, data, environment, steps_done
 from tests.ranks import RankFailed, on_ranks
 

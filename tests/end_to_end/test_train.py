@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 
 KILLED = """
 import os, signal, sys
-from model.train.run import TrainConfig, train
+from model.train.config import TrainConfig
+from model.train.run import train
 from model.train.callbacks import ConsoleLogger
 from scripts.command import parse
 

@@ -11,7 +11,7 @@ from model.data.loader import Rows
 from model.network.alexnet import CIFAR, AlexNet, Conv, Table, initialise
 from model.train.recipes import CIFAR as CIFAR_RECIPE
 from model.train.recipes import TrainingRecipe
-from model.train.run_folder import RunProgress, State
+from model.train.state import RunProgress, State
 from model.train.step import TrainingTask
 
 __all__ = ["TINY", "Stripes", "fresh", "task"]

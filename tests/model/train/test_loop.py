@@ -20,8 +20,9 @@ from model.distributed.placement import OneProcess
 from model.train.log import RunLog, curves, epochs, kernels
 from model.train.loop import Diverged, Epoch, Trainer
 from model.train.recipes import CIFAR, PAPER
-from model.train.run_folder import BadRun, RunFolder, RunProgress, State, differences
+from model.train.run_folder import RunFolder
 from model.train.schedule import Rates, Stalls
+from model.train.state import BadRun, RunProgress, State, differences
 from model.train.step import Learner, TrainingTask
 from tests.model.train.tasks import Stripes, fresh, task
 

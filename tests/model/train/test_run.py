@@ -16,8 +16,9 @@ from model.data.splits import named_split, training_and_validation
 from model.embed import NoSuchDevice
 from model.train import run
 from model.train.callbacks import ConsoleLogger
-from model.train.run import TrainConfig, train
-from model.train.run_folder import BadRun
+from model.train.config import TrainConfig, recipe_of
+from model.train.run import train
+from model.train.state import BadRun
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def test_bfloat16_only_where_the_device_computes_in_it(monkeypatch: pytest.Monke
 
 
 def test_another_rate_scales_every_level() -> None:
-    recipe = run._recipe(TrainConfig(preset="release", rate=0.001), None)
+    recipe = recipe_of(TrainConfig(preset="release", rate=0.001), None)
     assert recipe.rate == pytest.approx(0.001)
     assert recipe.levels == pytest.approx((0.001, 0.000159, 0.000025, 0.000004))
     assert recipe.bias_levels == pytest.approx((0.002, 0.0002))

@@ -8,8 +8,8 @@ import torch
 
 from model.checkpoint import BadCheckpoint, load, save
 from model.preprocess import Recipe
-from model.train.run import TrainConfig
-from model.train.run_folder import BadRun
+from model.train.config import TrainConfig
+from model.train.state import BadRun
 from tests.model.train.test_finetune import trained
 from tests.model.train.test_run import MANY, packed, start
 
