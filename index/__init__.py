@@ -4,6 +4,7 @@ FlatIndex answers; Bundle keeps what it answers from; exact.nearest is what a ri
 """
 
 from index.catalogue import Catalogue, Image, NoSuchImage, Skipped
+from index.scan import TooLarge, gpus_of
 from index.search import FlatIndex, Searcher
 from index.store import BadBundle, Building, Bundle, Busy, DiskFull, Generation, Manifest
 
@@ -21,4 +22,6 @@ __all__ = [
     "NoSuchImage",
     "Searcher",
     "Skipped",
+    "TooLarge",
+    "gpus_of",
 ]

@@ -5,7 +5,7 @@ OpenMP threads takes twice the time for a single query, and searches from severa
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from index import exact
 from index.rounding import Rounding
 
-__all__ = ["Candidates", "Scan", "TooLarge"]
+__all__ = ["Candidates", "Scan", "TooLarge", "gpus_of"]
 
 FEWEST = 2048  # rows a core: below this a thread costs more than it brings
 LONGEST32 = 1e18  # lengths from here on overflow float32 once squared and added
@@ -57,14 +57,15 @@ class Shard:
 
 
 class Scan:
-    """Candidates among features (n, d) float32, on `gpus` GPUs (-1: all; 0: the CPU), stored in float16 or not.
+    """Candidates among features (n, d) float32, on the GPUs of these numbers (none: the CPU), stored in float16 or not.
 
-    Raises TooLarge for features that this arithmetic cannot square, ValueError for more GPUs than there are.
+    Raises TooLarge for features that this arithmetic cannot square, ValueError for a GPU that FAISS does not see.
     """
 
-    def __init__(self, features: NDArray[np.float32], *, gpus: int, float16: bool) -> None:
-        devices = _devices(gpus)
-        squares16 = float16 and bool(devices)
+    def __init__(self, features: NDArray[np.float32], *, gpus: Sequence[int], float16: bool) -> None:
+        if not set(gpus) <= set(range(_gpu_count())):
+            raise ValueError(f"GPUs {', '.join(map(str, gpus))} asked for, FAISS sees {_gpu_count()}")
+        squares16 = float16 and bool(gpus)
         self.rounding = Rounding(features.shape[1], float16, squares16)
         self._longest = LONGEST16 if float16 else LONGEST32
         self._largest = LARGEST16 if squares16 else np.inf
@@ -75,15 +76,15 @@ class Scan:
                 f"features to be searched in {'float16' if float16 else 'float32'} must be finite and shorter than "
                 f"{self._longest:g}{components}"
             )
-        if devices:
-            self._shards = [_gpu(features, rows, device, float16) for device, rows in _divided(len(features), devices)]
+        if gpus:
+            self._shards = [_gpu(features, rows, gpu, float16) for gpu, rows in _divided(len(features), gpus)]
         else:
             cores = range(max(1, min(faiss.omp_get_max_threads(), len(features) // FEWEST)))
             divided = [rows for _, rows in _divided(len(features), cores)]
             norms = np.square(lengths).astype(np.float32)
             self._shards = [_cpu16(features, r) if float16 else _cpu32(features, norms, r) for r in divided]
         # GPU FAISS is not safe for two threads, not even for two readers.
-        self._turn: AbstractContextManager[Any] = threading.Lock() if devices else nullcontext()
+        self._turn: AbstractContextManager[Any] = threading.Lock() if gpus else nullcontext()
         # The number of OpenMP threads is a setting of the calling thread.
         self._pool = ThreadPoolExecutor(
             len(self._shards) or 1, "scan", initializer=faiss.omp_set_num_threads, initargs=(1,)
@@ -110,14 +111,23 @@ class Scan:
         return Candidates(np.concatenate([s for s, _ in found], axis=1), np.concatenate(rows, axis=1), left_out)
 
 
-def _devices(gpus: int) -> range:
-    there = faiss.get_num_gpus() if gpus else 0
-    if gpus > there or (gpus < 0 and not there):
-        raise ValueError(f"{gpus if gpus > 0 else 'all'} GPUs asked for, FAISS sees {there}")
-    return range(there if gpus < 0 else gpus)
+def gpus_of(device: str) -> tuple[int, ...]:
+    """The GPUs to search on beside a network on `device`: cpu -> none, cuda -> all, cuda:N -> N.
+
+    None, too, where FAISS cannot use them: it may be a build for the CPU alone.
+    """
+    kind, _, number = device.partition(":")
+    wanted = range(_gpu_count()) if kind == "cuda" else range(0)
+    return tuple(gpu for gpu in wanted if number in ("", str(gpu)))
 
 
-def _divided(rows: int, workers: range) -> list[tuple[int, slice]]:
+def _gpu_count() -> int:
+    """How many GPUs FAISS can use; a build for the CPU alone may lack the question."""
+    count: int = getattr(faiss, "get_num_gpus", lambda: 0)()
+    return count
+
+
+def _divided(rows: int, workers: Sequence[int]) -> list[tuple[int, slice]]:
     """Each worker's share of the rows, in order; none for a worker that would have no row."""
     edges = [rows * i // len(workers) for i in range(len(workers) + 1)]
     return [(w, slice(a, b)) for w, a, b in zip(workers, edges, edges[1:], strict=False) if a < b]

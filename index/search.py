@@ -10,6 +10,7 @@ no copy) and adds 4 n bytes; float16 adds 2 n d. GPUs: 4 n d bytes, or 2 n d, di
 space (about 1.5 GiB each).
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +30,8 @@ Found = tuple[NDArray[np.float64], NDArray[np.int64]]
 class Searcher(Protocol):
     """What the service asks of any search: Euclidean distances, ascending, ties by image id."""
 
+    device: str  # where it runs, as in "cpu" or "cuda:0, cuda:1"
+
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
         """(q, d) float32 -> distances (q, min(k, n)) float64, image ids (q, min(k, n)) int64."""
         ...
@@ -37,21 +40,22 @@ class Searcher(Protocol):
 class FlatIndex:
     """Exact nearest neighbours over features (n, d) float32 in C order, ids (n,) int64; any thread may search.
 
-    gpus: 0 searches on the CPU, -1 on every GPU, a number on the first so many; the rows are divided between them.
+    gpus: numbers of the GPUs to search on (see gpus_of), the rows are divided between them; none: the CPU.
     float16: what is scanned is stored in half the bytes; the float32 features still settle every answer. It pays on
     GPUs; on a CPU single queries take a fifth less, batches of 32 four times as long.
-    Raises ValueError for arrays that do not fit together and for more GPUs than there are, TooLarge for features that
-    cannot be squared: in float16 on a GPU a component may be at most 255.
+    Raises ValueError for arrays that do not fit together and for a GPU that FAISS does not see, TooLarge for features
+    that cannot be squared: in float16 on a GPU a component may be at most 255.
     """
 
     def __init__(
-        self, features: NDArray[np.float32], ids: NDArray[np.int64], *, gpus: int = 0, float16: bool = False
+        self, features: NDArray[np.float32], ids: NDArray[np.int64], *, gpus: Sequence[int] = (), float16: bool = False
     ) -> None:
         if features.ndim != 2 or features.dtype != np.float32 or not features.flags.c_contiguous:
             raise ValueError(f"features must be (n, d) float32 in C order, not {features.shape} {features.dtype}")
         if ids.shape != (len(features),):
             raise ValueError(f"{len(features)} rows need as many ids, not {ids.shape}")
         self._features, self._ids = features, ids
+        self.device = ", ".join(f"cuda:{gpu}" for gpu in gpus) or "cpu"
         self._scan = Scan(features, gpus=gpus, float16=float16)
 
     def search(self, queries: NDArray[np.float32], k: int) -> Found:

@@ -4,12 +4,13 @@ Everything here blocks. `prepare` and `indexed` may run in any thread; the rest 
 (workers.py sees to it). S is the stored side, F the length of an embedding (4096).
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Bundle, FlatIndex, Generation, Image, NoSuchImage, Searcher
+from index import Bundle, FlatIndex, Generation, Image, NoSuchImage, Searcher, gpus_of
 from model import Checkpoint, Embedder, load_checkpoint
 from service.settings import Settings
 
@@ -46,7 +47,7 @@ class Engine:
         self._max_pixels = max_pixels
         self.classes = embedder.classes
         self.checkpoint = embedder.checkpoint
-        self.device = str(embedder.device)
+        self.device, self.search_device = str(embedder.device), searcher.device
         self.manifest = generation.manifest
         self.model = self.manifest.fingerprints["weights"][:SHORT]
         self.edition = self.manifest.fingerprints["catalogue"][:SHORT]  # changes whenever any thumbnail does
@@ -105,7 +106,9 @@ def load_engine(settings: Settings) -> Engine:
         checkpoint = load_checkpoint(generation.checkpoint)
         _check_pair(checkpoint, generation)
         embedder = Embedder(checkpoint, settings.device)
-        gpus = -1 if embedder.device.type == "cuda" else 0
+        gpus = gpus_of(str(embedder.device))
+        if embedder.device.type == "cuda" and not gpus:
+            logging.getLogger(__name__).warning("FAISS cannot use %s here: the CPU searches", embedder.device)
         searcher = FlatIndex(generation.features, generation.ids, gpus=gpus, float16=settings.float16)
         engine = Engine(embedder, generation, searcher, max_pixels=settings.max_pixels)
         side = checkpoint.recipe.stored

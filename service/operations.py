@@ -44,6 +44,7 @@ async def version(engine: deps.EngineDep) -> schemas.Version:
             created=manifest.created,
             images=manifest.rows,
             width=manifest.width,
+            device=engine.search_device,
             fingerprints=dict(manifest.fingerprints),
         ),
     )

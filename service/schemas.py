@@ -123,7 +123,7 @@ class ModelVersion(BaseModel):
     weights: str = Field(description="SHA-256")
     recipe: str = Field(description="SHA-256 of how images are prepared, of the layer table and of the classes")
     precision: str
-    device: str
+    device: str = Field(description="where the network runs")
     classes: list[str]
 
 
@@ -135,6 +135,7 @@ class GenerationVersion(BaseModel):
     created: str
     images: int
     width: int = Field(description="numbers in an embedding")
+    device: str = Field(description="where the search runs: cpu, or the GPUs it uses, as in `cuda:0, cuda:1`")
     fingerprints: dict[str, str] = Field(description="SHA-256 of each part and of what it was made from")
 
 
@@ -157,6 +158,7 @@ class Version(BaseModel):
                 "created": "2026-11-23T20:55:01+00:00",
                 "images": 50000,
                 "width": 4096,
+                "device": "cuda:0",
                 "fingerprints": {"weights": "3f9a1c0de882...", "features": "0c4e5b7d9a61..."},
             },
         }

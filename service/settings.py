@@ -22,7 +22,8 @@ class Settings:
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """TCP port; 0 takes any free one."""
     device: str = "auto"
-    """Where the network and the search run: auto, cpu, cuda or cuda:N."""
+    """Where the network and the search run: cpu, cuda:N (GPU N alone), cuda (the network on the first GPU, the search
+    on every GPU) or auto (cuda on a machine with a GPU, else cpu). Where FAISS cannot use the GPU, the CPU searches."""
     float16: bool = False
     """Keep the scanned vectors in half the memory; the answers stay the same."""
     max_bytes: Positive = 20_000_000

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from index import exact
+from index import exact, gpus_of
 from index.search import FlatIndex
 from index.store import Bundle, Generation
 from model import checkpoint
@@ -40,7 +40,7 @@ def measure(config: Retrieval) -> None:
     generation, packed = Bundle(config.bundle).current(), PackedSet.open(config.data)
     embedder = Embedder(checkpoint.load(generation.checkpoint), config.device)
     begun = time.perf_counter()
-    searcher = FlatIndex(generation.features, generation.ids, gpus=-1 if embedder.device.type == "cuda" else 0)
+    searcher = FlatIndex(generation.features, generation.ids, gpus=gpus_of(str(embedder.device)))
     opened = time.perf_counter() - begun
     held_out = packed.split(config.split)
     begun = time.perf_counter()

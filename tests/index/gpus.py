@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.scan import gpus_of
+
 
 class GpuIndexFlatL2:
     """What a test needs of faiss.GpuIndexFlatL2. `made` lists those that were made since `install`."""
@@ -36,6 +38,14 @@ def reported(query: NDArray[np.float32], rows: NDArray[np.float32], float16: boo
         x, y = query.astype(stored), rows.astype(stored)
         norms = np.square(y).astype(np.float32).sum(axis=1) + np.square(x).astype(np.float32).sum()
     found: NDArray[np.float32] = norms - 2 * (y.astype(np.float32) @ x.astype(np.float32))
+    return found
+
+
+def numbers(device: str) -> tuple[int, ...]:
+    """The GPUs of a `gpu` test, which is skipped where FAISS cannot use them."""
+    found = gpus_of(device)
+    if device != "cpu" and not found:
+        pytest.skip("FAISS sees no GPU here")
     return found
 
 

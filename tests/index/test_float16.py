@@ -47,12 +47,12 @@ def check_large_components() -> None:
     """Rows up to the limit are searched, queries beyond it are answered too, rows beyond it are refused."""
     rng = np.random.default_rng(20)
     features, beyond = large(rng, 3000, 255), large(rng, 5, 300)
-    index = FlatIndex(features, np.arange(3000), gpus=-1, float16=True)
+    index = FlatIndex(features, np.arange(3000), gpus=gpus.numbers("cuda"), float16=True)
     assert_exact(index, features, np.concatenate([features[:5] + np.float32(0.01), beyond]).clip(0, 300))
     for wrong in (np.float32(256), np.float32(-256)):
         features[7, 3] = wrong
         with pytest.raises(TooLarge, match="shorter than 32768, with no component beyond 255"):
-            FlatIndex(features, np.arange(3000), gpus=-1, float16=True)
+            FlatIndex(features, np.arange(3000), gpus=gpus.numbers("cuda"), float16=True)
 
 
 def test_large_components_are_exact_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,9 @@ from index import exact
 from index.rounding import Rounding
 from index.scan import Candidates, Scan, TooLarge
 from index.search import FlatIndex
+from tests.index.gpus import numbers
 
-DEVICES = [0, pytest.param(-1, marks=pytest.mark.gpu)]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 PRECISIONS = [pytest.param(False, id="float32"), pytest.param(True, id="float16")]
 
 
@@ -31,23 +32,25 @@ def assert_exact(features: NDArray[np.float32], queries: NDArray[np.float32], k:
     np.testing.assert_array_equal(distances, expected_distances)
 
 
-@pytest.mark.parametrize("gpus", DEVICES)
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("float16", PRECISIONS)
 @pytest.mark.parametrize("queries", [1, 3, 40])
-def test_equals_the_definition(gpus: int, float16: bool, queries: int) -> None:
+def test_equals_the_definition(device: str, float16: bool, queries: int) -> None:
     rng = np.random.default_rng(3)
     features = activations(rng, 5000, 256)  # more than one core's share
     ids = rng.permutation(20_000)[:5000]
-    index = FlatIndex(features, ids, gpus=gpus, float16=float16)
+    index = FlatIndex(features, ids, gpus=numbers(device), float16=float16)
     assert_exact(features, activations(rng, queries, 256), 6, index)
 
 
-@pytest.mark.parametrize("gpus", DEVICES)
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("float16", PRECISIONS)
-def test_an_indexed_row_finds_itself_and_its_copies_first(gpus: int, float16: bool) -> None:
+def test_an_indexed_row_finds_itself_and_its_copies_first(device: str, float16: bool) -> None:
     features = activations(np.random.default_rng(4), 300)
     features[[17, 250]] = features[40]
-    distances, ids = FlatIndex(features, np.arange(300), gpus=gpus, float16=float16).search(features[40:41], 4)
+    distances, ids = FlatIndex(features, np.arange(300), gpus=numbers(device), float16=float16).search(
+        features[40:41], 4
+    )
     assert ids[0, :3].tolist() == [17, 40, 250]
     assert distances[0, :3].tolist() == [0, 0, 0]
     assert distances[0, 3] > 0
@@ -69,13 +72,13 @@ def test_equals_the_definition_for_any_numbers(
     assert_exact(features, queries, data.draw(st.integers(1, n + 2)), FlatIndex(features, ids, float16=float16))
 
 
-@pytest.mark.parametrize("gpus", DEVICES)
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("float16", PRECISIONS)
-def test_rows_that_float32_cannot_tell_apart(gpus: int, float16: bool) -> None:
+def test_rows_that_float32_cannot_tell_apart(device: str, float16: bool) -> None:
     """Far from the origin and close together: x.x + y.y - 2 x.y loses every digit, so candidates prove nothing."""
     rng = np.random.default_rng(5)
     features = (200 + rng.standard_normal((3000, 64)) * 1e-3).astype(np.float32)
-    index = FlatIndex(features, np.arange(3000), gpus=gpus, float16=float16)
+    index = FlatIndex(features, np.arange(3000), gpus=numbers(device), float16=float16)
     assert_exact(features, features[:4] + np.float32(1e-3), 6, index)
 
 
@@ -114,16 +117,16 @@ def worst_case(
     return np.where(rng.random(len(true)) < 0.5, low, high * (1 - 1e-6)).astype(np.float32)
 
 
-@pytest.mark.parametrize("gpus", DEVICES)
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("float16", PRECISIONS)
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
 @pytest.mark.parametrize("offset", [0.0, 10.0])
-def test_what_faiss_reports_stays_under_the_ceiling(gpus: int, float16: bool, scale: float, offset: float) -> None:
+def test_what_faiss_reports_stays_under_the_ceiling(device: str, float16: bool, scale: float, offset: float) -> None:
     rng = np.random.default_rng(6)
     features = (offset + scale * activations(rng, 200)).astype(np.float32)
     near = features[:20] + scale * np.float32(1e-3) * rng.standard_normal((20, 4096), dtype=np.float32)
     queries = np.concatenate([near, (offset + scale * activations(rng, 20)).astype(np.float32)])
-    scan = Scan(features, gpus=gpus, float16=float16)
+    scan = Scan(features, gpus=numbers(device), float16=float16)
     for batch in (queries, *queries[:3, None]):  # FAISS takes another way for single queries
         found = scan.candidates(batch, 200)
         for query, squared, rows in zip(batch, found.squared, found.rows, strict=True):
@@ -191,8 +194,8 @@ def test_wrong_collections_are_refused() -> None:
     for wrong in (np.inf, np.nan, 1e18):
         with pytest.raises(TooLarge, match=r"float32 must be finite and shorter than 1e\+18$"):
             FlatIndex(np.full((1, 8), wrong, np.float32), np.arange(1))
-    with pytest.raises(ValueError, match="GPUs asked for"):
-        FlatIndex(features, np.arange(5), gpus=1000)
+    with pytest.raises(ValueError, match="GPUs 0, 1000 asked for"):
+        FlatIndex(features, np.arange(5), gpus=(0, 1000))
 
 
 def test_numbers_too_large_for_float32_arithmetic_are_left_to_the_definition() -> None:

@@ -185,6 +185,7 @@ def test_version_names_every_part(client: TestClient, engine: Engine) -> None:
             "created": manifest.created,
             "images": len(INDEXED),
             "width": 4096,
+            "device": "cpu",
             "fingerprints": dict(manifest.fingerprints),
         },
     }
