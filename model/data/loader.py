@@ -10,19 +10,22 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.data.transfer import Sent, Transfer, transfer_to
+
 __all__ = ["Batch", "Dataset", "Subset", "in_order", "order", "read"]
 
 STREAM = 0  # keeps these draws apart from augmentation's, which have the same seed
 WINDOW_BYTES = 2 << 30  # images that are mixed with each other
 BLOCK = 32  # neighbouring rows that are read together: 6 MB at 256 x 256
-AHEAD = 4  # batches read before they are asked for
+AHEAD = 4  # batches read, and sent to the device, before they are asked for
+THREADS = 2  # that read
 
 Rows = slice | NDArray[np.int64]
 
@@ -63,7 +66,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images on the device; `images` is valid until the next batch is asked for."""
+    """A batch on the device, valid until the next one is asked for."""
 
     images: Tensor  # uint8 (b, S, S, 3)
     labels: Tensor  # int64 (b,)
@@ -92,52 +95,50 @@ def in_order(rows: int, batch: int) -> list[NDArray[np.int64]]:
 
 def read(source: Dataset, batches: Iterable[NDArray[np.int64]], size: int, device: torch.device) -> Generator[Batch]:
     """The images and labels of each batch of row numbers, read ahead by threads into a ring of reused buffers."""
-    pinned = device.type == "cuda"
-    ring = deque(_Buffer(pinned) for _ in range(AHEAD + 1))
+    transfer = transfer_to(device)
+    ring = deque(_Buffer(transfer) for _ in range(AHEAD + 1))
     labels = source.labels
     wanted = iter(batches)
-    pending: deque[tuple[_Buffer, NDArray[np.int64], Future[Tensor]]] = deque()
-    with ThreadPoolExecutor(2, thread_name_prefix="loader") as pool:
+    pending: deque[tuple[_Buffer, Future[Sent]]] = deque()
+    with ThreadPoolExecutor(THREADS, "loader", transfer.begin_thread) as pool:
         try:
             while True:
                 while ring and (rows := next(wanted, None)) is not None:
                     buffer = ring.popleft()
-                    pending.append((buffer, rows, pool.submit(buffer.fill, source, rows, size)))
+                    pending.append((buffer, pool.submit(buffer.load, source, labels, rows, size)))
                 if not pending:
                     return
-                buffer, rows, images = pending.popleft()
-                taken = torch.from_numpy(labels[rows])
-                yield Batch(buffer.sent(images.result(), device), taken.to(device))
+                buffer, sent = pending.popleft()
+                yield Batch(*sent.result().receive())
                 ring.append(buffer)
         finally:
-            for _, _, images in pending:
-                images.cancel()
+            for _, sent in pending:
+                sent.cancel()
 
 
 class _Buffer:
-    """Memory for one batch, pinned for a GPU, and not written again before the GPU has fetched what was in it."""
+    """Host memory for one batch, used again and again; on a CPU the batch is this memory."""
 
-    def __init__(self, pinned: bool) -> None:
-        self.pinned = pinned
-        self.memory = torch.empty(0, dtype=torch.uint8)
-        self.fetched: Any = None  # torch.cuda.Event
+    def __init__(self, transfer: Transfer) -> None:
+        self.transfer = transfer
+        self.images = torch.empty(0, dtype=torch.uint8)
+        self.labels = torch.empty(0, dtype=torch.int64)
+        self.sent: Sent | None = None
 
-    def fill(self, source: Dataset, rows: NDArray[np.int64], size: int) -> Tensor:
-        """Read `rows` into it: uint8 (b, S, S, 3)."""
-        if self.fetched is not None:
-            self.fetched.synchronize()
-        count = len(rows) * size * size * 3
-        if self.memory.numel() < count:
-            self.memory = torch.empty(count, dtype=torch.uint8, pin_memory=self.pinned)
-        images = self.memory[:count].view(len(rows), size, size, 3)
+    def load(self, source: Dataset, labels: NDArray[np.int64], rows: NDArray[np.int64], size: int) -> Sent:
+        """Read `rows` and start their way to the device."""
+        if self.sent is not None:
+            self.sent.wait()
+        self.images = self._memory(self.images, len(rows) * size * size * 3)
+        self.labels = self._memory(self.labels, len(rows))
+        images = self.images[: len(rows) * size * size * 3].view(len(rows), size, size, 3)
         source.images(rows, images.numpy())
-        return images
+        np.take(labels, rows, out=self.labels[: len(rows)].numpy())
+        self.sent = self.transfer.send(images, self.labels[: len(rows)])
+        return self.sent
 
-    def sent(self, images: Tensor, device: torch.device) -> Tensor:
-        """The same on `device`; on a GPU the copy runs beside the computation."""
-        if not self.pinned:
-            return images
-        there = images.to(device, non_blocking=True)
-        self.fetched = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        self.fetched.record()
-        return there
+    def _memory(self, memory: Tensor, count: int) -> Tensor:
+        """At least `count` numbers of the same type."""
+        if memory.numel() >= count:
+            return memory
+        return torch.empty(count, dtype=memory.dtype, pin_memory=self.transfer.pinned)

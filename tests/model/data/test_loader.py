@@ -1,7 +1,12 @@
 """Every row once, in an order of seed and epoch alone, well mixed even where the set outgrows memory."""
 
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import Tensor
 
 from model.data import loader
 from model.data.loader import Rows, Subset, in_order, order, read
@@ -128,8 +134,128 @@ def test_in_order_covers_everything_with_a_short_last_batch() -> None:
     assert [len(rows) for rows in in_order(4, 2)] == [2, 2]
 
 
+class LateTransfer:
+    """Copies as a GPU does: some time after it was told to, from memory that must stay as it is until then."""
+
+    pinned = False
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self.random = random
+        self.stream = ThreadPoolExecutor(1, "stream")
+        self.prepared: list[str] = []
+
+    def begin_thread(self) -> None:
+        self.prepared.append(threading.current_thread().name)
+
+    def send(self, images: Tensor, labels: Tensor) -> "LateCopy":
+        assert threading.current_thread().name in self.prepared
+        delay = float(self.random.choice([0, 0.002, 0.01]))
+        return LateCopy(self.stream.submit(self.copy, images, labels, delay))
+
+    def copy(self, images: Tensor, labels: Tensor, delay: float) -> tuple[Tensor, Tensor]:
+        time.sleep(delay)
+        return images.clone(), labels.clone()
+
+
+@dataclass(frozen=True)
+class LateCopy:
+    copied: Future[tuple[Tensor, Tensor]]
+
+    def receive(self) -> tuple[Tensor, Tensor]:
+        return self.copied.result(timeout=60)
+
+    def wait(self) -> None:
+        self.copied.result(timeout=60)
+
+
+def test_memory_that_is_still_being_copied_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The consumer hurries on: it hands a batch's memory back before that was copied, as a GPU's does."""
+    late = LateTransfer(np.random.default_rng(0))
+    monkeypatch.setattr(loader, "transfer_to", lambda _: late)
+    wanted = in_order(240, 3)
+    with late.stream:
+        hurried = [batch.copied for batch in sent_by(monkeypatch, wanted)]
+        for rows, copied in zip(wanted, hurried, strict=True):
+            images, labels = copied.result(timeout=60)
+            assert images[:, 0, 0, 0].tolist() == rows.tolist()
+            assert labels.tolist() == (rows * 10).tolist()
+    assert 1 <= len(late.prepared) <= loader.THREADS
+
+
+def sent_by(monkeypatch: pytest.MonkeyPatch, wanted: list[NDArray[np.int64]]) -> list[LateCopy]:
+    """What `read` sent, taken without waiting for any copy."""
+    taken: list[LateCopy] = []
+
+    def receive(sent: LateCopy) -> tuple[Tensor, Tensor]:
+        taken.append(sent)
+        return torch.empty(0), torch.empty(0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LateCopy, "receive", receive)
+        for _ in read(Numbered(240), wanted, 4, CPU):
+            pass
+    return taken
+
+
 @pytest.mark.gpu
-def test_a_gpu_gets_the_same_batches() -> None:
-    wanted = in_order(250, 32)
-    for rows, batch in zip(wanted, read(Numbered(250), wanted, 4, torch.device("cuda")), strict=True):
-        assert batch.images[:, 1, 1, 1].tolist() == rows.tolist()
+def test_a_gpu_gets_the_same_batches_however_late_either_side_is() -> None:
+    """The GPU computes between two batches, so that copies wait for it and it for copies; reads take a random time."""
+    random, device = np.random.default_rng(0), torch.device("cuda")
+    work = torch.randn(2048, 2048, device=device)
+    wanted = in_order(250, 8) * 20
+    found: list[tuple[Tensor, Tensor]] = []
+    for batch in read(Delayed(Numbered(250, 64), random), wanted, 64, device):
+        for _ in range(int(random.integers(0, 8))):
+            work = (work @ work).clamp(-1, 1)
+        found.append((batch.images[:, 1, 1, 1] + 0, batch.labels + 0))
+    for rows, (images, labels) in zip(wanted, found, strict=True):
+        assert images.tolist() == rows.tolist()
+        assert labels.tolist() == (rows * 10).tolist()
+
+
+@dataclass(frozen=True)
+class Delayed:
+    """Takes a random time for each read."""
+
+    source: Numbered
+    random: np.random.Generator
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.source.labels
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def images(self, rows: Rows, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        time.sleep(float(self.random.uniform(0, 0.003)))
+        return self.source.images(rows, out)
+
+
+SECOND_GPU = """
+import subprocess
+import numpy as np
+import torch
+from model.data.loader import in_order, read
+from tests.model.data.test_loader import Numbered
+
+def used():  # MiB on GPU 0, asked of the driver, because torch would open a context to know it
+    command = ["nvidia-smi", "--id=0", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+
+before = used()
+for rows, batch in zip(in_order(250, 8), read(Numbered(250), in_order(250, 8), 4, torch.device("cuda:1")), strict=True):
+    assert batch.images.device.index == batch.labels.device.index == 1
+    assert batch.images[:, 1, 1, 1].tolist() == rows.tolist()
+print(used() - before)
+"""
+
+
+@pytest.mark.gpu
+def test_the_second_gpus_loader_opens_nothing_on_the_first() -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    command = [sys.executable, "-c", SECOND_GPU]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 100  # a context takes some hundred
