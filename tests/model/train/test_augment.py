@@ -68,16 +68,20 @@ def test_equal_to_the_definition(preset: TrainingRecipe, colour: bool) -> None:
 
 def test_the_gather_for_accelerators_equals_the_copy_for_processors() -> None:
     images, augmentation = random_images(33, 20), draw(0, 0, 33, small(CIFAR), colour=False)
-    assert torch.equal(
-        augment_module._gathered(images, augmentation, 16), augment_module._copied(images, augmentation, 16)
-    )
+    sent = augment_module._sent(augmentation, images.device)
+    assert torch.equal(augment_module._gathered(images, sent, 16), augment_module._copied(images, augmentation, 16))
 
 
 @pytest.mark.gpu
-def test_a_gpu_augments_alike() -> None:
+def test_a_gpu_augments_alike_and_the_host_does_not_wait_for_it() -> None:
     images, recipe = random_images(33, 20), small(RELEASE)
     augmentation, mean, basis = draw(0, 0, 33, recipe, colour=True), torch.rand(20, 20, 3), torch.rand(3, 3)
-    there = augment(images.cuda(), augmentation, mean.cuda(), basis.cuda(), recipe)
+    given = images.cuda(), mean.cuda(), basis.cuda()
+    torch.cuda.set_sync_debug_mode("error")  # an operation that makes the host wait raises
+    try:
+        there = augment(given[0], augmentation, *given[1:], recipe)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     torch.testing.assert_close(there.cpu(), augment(images, augmentation, mean, basis, recipe))
 
 
