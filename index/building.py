@@ -95,9 +95,10 @@ class Building:
             before = folder.current() or 0
             folder.remove([n for n in folder.numbers() if before < n < number])  # rolled back from
             folder.point(number)
-            self.close()
+            self._catalogue.close()
             _discard(self._root)
             folder.remove(folder.numbers()[:-KEPT])
+        self.close()  # only now: a build that began earlier would lose what _discard removes
         return Generation(folder.path(number))
 
     def close(self) -> None:

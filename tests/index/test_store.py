@@ -125,6 +125,38 @@ def test_a_second_build_at_once_is_refused(path: Path, checkpoint: Path) -> None
     build(path, checkpoint)
 
 
+def test_no_other_build_starts_while_the_finished_one_is_cleared_away(
+    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        build(path, checkpoint, other(name))
+    removed: list[str] = []
+    rmtree = shutil.rmtree
+
+    def second_builder(folder: Path, ignore_errors: bool = False) -> None:
+        with pytest.raises(Busy):
+            Bundle(path).begin(other("second"), total=TOTAL, width=WIDTH, classes=CLASSES)
+        removed.append(folder.name)
+        rmtree(folder, ignore_errors)
+
+    with Bundle(path).begin(other("first"), total=10, width=WIDTH, classes=CLASSES) as building:
+        building.append(block(0, 10))
+        monkeypatch.setattr(shutil, "rmtree", second_builder)
+        building.publish(checkpoint)
+        monkeypatch.undo()
+        assert removed == ["building", ".gone-0001"]
+        Bundle(path).begin(other("second"), total=TOTAL, width=WIDTH, classes=CLASSES).close()  # the lock is free
+
+
+def test_a_build_that_cannot_be_published_keeps_its_lock(path: Path, tmp_path: Path) -> None:
+    with Bundle(path).begin(INPUTS, total=10, width=WIDTH, classes=CLASSES) as building:
+        building.append(block(0, 10))
+        with pytest.raises(BadBundle, match="missing"):
+            building.publish(tmp_path / "missing.safetensors")
+        with pytest.raises(Busy):
+            Bundle(path).begin(INPUTS, total=10, width=WIDTH, classes=CLASSES)
+
+
 def test_holds_tells_whether_there_is_work_to_do(path: Path, checkpoint: Path) -> None:
     assert not Bundle(path).holds(INPUTS)
     generation = build(path, checkpoint)
