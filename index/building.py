@@ -9,6 +9,7 @@ file is never behind the catalogue; what it has beyond it is cut off.
 import json
 import os
 import shutil
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -49,9 +50,12 @@ class Building:
         self._root = folder.root / "building"
         self._generation = self._root / "generation"
         self.plan = self._resumed(plan) or self._started(plan)
-        self._catalogue = CatalogueWriter(self._root / "work.sqlite")
-        self._rows = len(self._catalogue.ids())  # whose features are finished
-        if not self._is_published and self._features.stat().st_size < self._finished_bytes:
+        try:
+            self._catalogue = CatalogueWriter(self._work)
+            self._rows = len(self._catalogue.ids())  # whose features are finished
+        except sqlite3.Error as error:
+            raise BadBundle(f"{self._work}: cannot be read: {error}; delete {self._root} to start over") from error
+        if not self._is_published and _size(self._features) < self._finished_bytes:
             self.close()
             raise BadBundle(f"{self._features}: shorter than its catalogue says; delete {self._root} to start over")
 
@@ -107,6 +111,10 @@ class Building:
         self._lock.close()
 
     @property
+    def _work(self) -> Path:
+        return self._root / "work.sqlite"
+
+    @property
     def _features(self) -> Path:
         return self._generation / FILES["features"]
 
@@ -125,15 +133,15 @@ class Building:
             found = Plan(**{**fields, "classes": tuple(fields["classes"])})
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        same = replace(found, number=wanted.number) == wanted
-        return found if same and found.number != self._folder.current() else None
+        same = replace(found, number=wanted.number) == wanted and found.number != self._folder.current()
+        return found if same and _size(self._work) else None  # without its catalogue nobody knows what is finished
 
     def _started(self, plan: Plan) -> Plan:
         _discard(self._root)
         self._generation.mkdir(parents=True)
         self._features.write_bytes(bytes(files.NPY_HEADER))
-        CatalogueWriter.create(self._root / "work.sqlite", plan.classes)
-        for path in (self._features, self._root / "work.sqlite", self._generation, self._root):
+        CatalogueWriter.create(self._work, plan.classes)
+        for path in (self._features, self._work, self._generation, self._root):
             files.sync(path)
         files.replace(self._root / "plan.json", json.dumps(asdict(plan)).encode())
         return plan
@@ -178,6 +186,11 @@ def _check(block: Block, done: int, plan: Plan) -> None:
         raise BadBundle(f"{place}: {n} images need as many names, labels and thumbnails")
     if not np.isfinite(block.features).all():
         raise BadBundle(f"{place}: features that are not finite; the network is broken")
+
+
+def _size(file: Path) -> int:
+    """Bytes; 0 for a file that is not there."""
+    return file.stat().st_size if file.exists() else 0
 
 
 def _discard(root: Path) -> None:

@@ -233,14 +233,30 @@ def test_too_little_room_is_told_before_any_work(path: Path, monkeypatch: pytest
         Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
 
 
+@pytest.mark.parametrize("leave_empty", [False, True])
+def test_a_build_whose_catalogue_is_lost_starts_over(
+    path: Path, checkpoint: Path, tmp_path: Path, leave_empty: bool
+) -> None:
+    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+        building.append(block(0, 10))
+    (path / "building/work.sqlite").unlink()
+    if leave_empty:
+        (path / "building/work.sqlite").touch()
+    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+        assert building.done == 0
+    assert contents(build(path, checkpoint)) == contents(build(tmp_path / "unbroken", checkpoint))
+
+
 def test_damaged_features_of_an_unfinished_build_are_told(path: Path) -> None:
     with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
         building.append(block(0, 10))
-    (path / "building/generation/features.npy").write_bytes(b"")
-    with pytest.raises(BadBundle, match="to start over"):
-        Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
+    features = path / "building/generation/features.npy"
+    for damage in (features.unlink, features.touch):
+        damage()
+        with pytest.raises(BadBundle, match=r"shorter than its catalogue says; delete .*/building to start over"):
+            Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
     (path / "building/work.sqlite").write_bytes(b"not a database" * 100)
-    with pytest.raises(BadBundle, match="catalogue"):
+    with pytest.raises(BadBundle, match=r"not a database; delete .*/building to start over"):
         Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
 
 
