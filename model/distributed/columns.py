@@ -9,6 +9,7 @@ replicas average theirs.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -75,6 +76,12 @@ class Columns:
         values = values.clone()
         dist.all_reduce(values, group=self._across_replicas)
         return values
+
+    def gather_objects(self, mine: object) -> list[Any]:
+        """Over all processes."""
+        everyone: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(everyone, mine)
+        return everyone
 
     def any(self, flag: bool) -> bool:
         """The answer to the call before: nobody waits for this one, every process hears the same."""

@@ -7,7 +7,7 @@ process holds. `OneProcess` is the whole of both; columns.py has the other one.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -44,6 +44,9 @@ class Placement(Protocol):
 
     def total(self, values: Tensor) -> Tensor:
         """Sum of a small float64 tensor over the replicas, the same on every process."""
+
+    def gather_objects(self, mine: object) -> list[Any]:
+        """What every process gave, in the order of ranks, on every process. It must pickle."""
 
     def any(self, flag: bool) -> bool:
         """Whether it is set on any process. Cheap when nobody asks: may answer some calls late, all in the same one."""
@@ -87,6 +90,10 @@ class OneProcess:
     def total(self, values: Tensor) -> Tensor:
         """One replica is its own sum."""
         return values
+
+    def gather_objects(self, mine: object) -> list[Any]:
+        """This process's alone."""
+        return [mine]
 
     def any(self, flag: bool) -> bool:
         """This process is all there is."""

@@ -5,7 +5,9 @@ Whatever cannot work is refused here, before anything is written.
 
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from model.train.finetune import Start, start
 from model.train.log import RunLog
 from model.train.loop import Callback, Trainer
 from model.train.recipes import TrainingRecipe
+from model.train.resume import state_of_all
 from model.train.run_folder import RunFolder
 from model.train.state import BadRun, RunProgress, State
 from model.train.step import TrainingTask
@@ -68,17 +71,25 @@ def _train(
     """Train in this place; whether the run is finished, and what to say of it."""
     task, fresh = _task(config, recipe, origin, packed, placement)
     identity = _identity(config, task, origin, packed)
-    folder = RunFolder(config.out, identity, config.keep)
-    state = folder.begin(config.resume, sum(tensor.nbytes for tensor in fresh.weights.values()))
-    placement.barrier()  # nobody writes before everybody has looked
-    if folder.done():
-        return True, f"trained already: {folder.final}"
-    provenance = {**identity, "data_name": packed.name, **_versions()}
-    trainer = Trainer(task, placement, folder, fresh if state is None else state, provenance)
-    callbacks: Sequence[Callback] = [RunLog(config.out, provenance), callback] if placement.is_main else []
-    if trainer.run(Callbacks(callbacks), save_every=config.save_every, stop=stop):
-        return True, f"trained: {folder.final}"
-    return False, f"stopped and saved: {folder.state}; --resume goes on"
+    with closing(RunFolder(config.out, identity, config.keep)) as folder:
+        claim = partial(folder.claim, *_sizes(task, fresh))
+        state = state_of_all(folder, placement, resume=config.resume, claim=claim)
+        if folder.done():
+            return True, f"trained already: {folder.final}"
+        provenance = {**identity, "data_name": packed.name, **_versions()}
+        trainer = Trainer(task, placement, folder, fresh if state is None else state, provenance)
+        callbacks: Sequence[Callback] = [RunLog(config.out, provenance), callback] if placement.is_main else []
+        if trainer.run(Callbacks(callbacks), save_every=config.save_every, stop=stop):
+            return True, f"trained: {folder.final}"
+        return False, f"stopped and saved: {folder.state}; --resume goes on"
+
+
+def _sizes(task: TrainingTask, fresh: State) -> tuple[int, int]:
+    """Bytes of a checkpoint and of a saved state."""
+    weights = {name: tensor.nbytes for name, tensor in fresh.weights.items()}
+    momentum = sum(size for name, size in weights.items() if name.rsplit(".", 1)[0] not in task.frozen)
+    whole = sum(weights.values())
+    return whole + task.mean_image.nbytes, whole + momentum
 
 
 def _task(

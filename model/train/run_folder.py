@@ -5,12 +5,14 @@ runs/<name>/checkpoint.safetensors  the trained network, written when training i
             epochs/0007.safetensors the last few epochs' networks
             state.safetensors       weights, momentum and progress: what --resume goes on from, to the same bits
             log.jsonl               what the run is, then a line an epoch
+            lock                    held by the process that writes here
 """
 
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import files
 from model import checkpoint
@@ -29,20 +31,38 @@ class RunFolder:
         self.keep = keep
         self.final, self.best = path / "checkpoint.safetensors", path / "best.safetensors"
         self.state, self.log = path / "state.safetensors", path / "log.jsonl"
+        self._lock: IO[bytes] | None = None
 
-    def begin(self, resume: bool, bytes_of_weights: int) -> State | None:
-        """The state to go on from, None for a fresh start. Raises BadRun before anything is written.
+    def claim(self, network: int, state: int) -> None:
+        """Hold the folder for this process alone, until `close` or its end, so that two runs cannot write into it.
 
-        A folder that holds a run is only continued, and only as the run that it is.
+        network, state: bytes of a checkpoint and of a saved state. Raises BadRun when another process holds the folder
+        and when the disk is too small, before anything is written.
         """
         if self.path.exists() and not self.path.is_dir():
             raise BadRun(f"{self.path} is not a folder")
+        self._require_space(network, state)
+        with files.translated(self.path, BadRun, BadRun):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock = files.locked(self.path / "lock")
+            except files.AlreadyLocked as error:
+                raise BadRun(f"{self.path}: another process trains here; wait for it, or name another --out") from error
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def begin(self, resume: bool) -> State | None:
+        """Return the state to go on from, None for a fresh start.
+
+        A folder that holds a run is only continued, and only as the run that it is: anything else raises BadRun.
+        """
         there = self.state.exists() or self.final.exists() or self.log.exists()
         if there and not resume:
             raise BadRun(f"{self.path} holds a run already: --resume goes on with it, --out starts another elsewhere")
-        state = read(self.state, self.identity) if self.state.exists() else None
-        self._require_space(bytes_of_weights)
-        return state
+        return read(self.state, self.identity) if self.state.exists() else None
 
     def done(self) -> bool:
         """Whether the run has reached its end."""
@@ -79,12 +99,13 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write()
 
-    def _require_space(self, bytes_of_weights: int) -> None:
-        """State twice over (old and new) with its momentum buffers, kept epochs, the best, the last and one more."""
+    def _require_space(self, network: int, state: int) -> None:
+        """The state old and new, the kept epochs and a new one, and the best and the last where links are copies."""
         existing = next(folder for folder in (self.path, *self.path.resolve().parents) if folder.exists())
-        needed = bytes_of_weights * (4 + self.keep + 3)
-        kept = sum(file.stat().st_size for file in self.path.rglob("*.safetensors")) if self.path.exists() else 0
-        free = shutil.disk_usage(existing).free + kept
+        needed = 2 * state + (self.keep + 3) * network
+        # A linked file has two names and one size.
+        kept = {file.stat().st_ino: file.stat().st_size for file in self.path.rglob("*.safetensors")}
+        free = shutil.disk_usage(existing).free + sum(kept.values())
         if free < needed:
             raise BadRun(f"{self.path}: {_size(free)} free on this disk, a run of this network needs {_size(needed)}")
 

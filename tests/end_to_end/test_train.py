@@ -149,3 +149,28 @@ def test_evaluate_agrees_with_the_training_log(data: Path, straight: Path) -> No
     logged = json.loads((straight / "log.jsonl").read_text().splitlines()[-1])["scores"]
     assert rows[0]["top1"] == logged["top1"]
     assert rows[0]["loss"]["value"] == pytest.approx(logged["loss"]["value"], rel=1e-5)
+
+
+def test_two_resumes_of_one_run_do_not_meet(data: Path, tmp_path: Path) -> None:
+    arguments = command(data, tmp_path / "run", "--resume", "--epochs", "1000")
+    first = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts/train.py"), *arguments],
+        stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not steps_done(tmp_path / "run") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        second = train(*arguments)
+        assert first.poll() is None
+    finally:
+        first.terminate()
+        first.communicate(timeout=60)
+    assert second.returncode == 2
+    assert (
+        second.stderr
+        == f"train.py: {tmp_path / 'run'}: another process trains here; wait for it, or name another --out\n"
+    )
+    assert first.returncode == 0
+    log = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in log].count("run") == 1

@@ -62,7 +62,7 @@ class Seen:
 def trained(path: Path, of: TrainingTask, *, stop_after: int = -1, save_every: int = 4, resume: bool = False) -> Seen:
     """Run or go on, in this process."""
     folder = RunFolder(path, {"seed": of.seed})
-    state = folder.begin(resume, 1)
+    state = folder.begin(resume)
     callback = Seen(stop_after)
     trainer = Trainer(of, OneProcess(CPU), folder, state or fresh(of), {"data": "stripes"})
     finished = trainer.run(callback, save_every=save_every, stop=callback.stop)
@@ -71,7 +71,7 @@ def trained(path: Path, of: TrainingTask, *, stop_after: int = -1, save_every: i
 
 
 def saved(path: Path) -> State:
-    state = RunFolder(path, {"seed": 0}).begin(resume=True, bytes_of_weights=1)
+    state = RunFolder(path, {"seed": 0}).begin(resume=True)
     assert state is not None
     return state
 
@@ -186,13 +186,13 @@ def test_frozen_layers_do_not_move() -> None:
 def test_a_run_is_not_started_over_another(straight: tuple[Path, Seen]) -> None:
     path, _ = straight
     with pytest.raises(BadRun, match="holds a run already: --resume goes on with it"):
-        RunFolder(path, {"seed": 0}).begin(resume=False, bytes_of_weights=1)
+        RunFolder(path, {"seed": 0}).begin(resume=False)
 
 
 def test_a_run_is_not_resumed_as_another(straight: tuple[Path, Seen]) -> None:
     path, _ = straight
     with pytest.raises(BadRun, match=r"another run.*: recipe was None, is \{'batch': 4\}; seed was 0, is 7"):
-        RunFolder(path, {"seed": 7, "recipe": {"batch": 4}}).begin(resume=True, bytes_of_weights=1)
+        RunFolder(path, {"seed": 7, "recipe": {"batch": 4}}).begin(resume=True)
 
 
 def test_differences_go_into_nested_settings() -> None:
@@ -204,14 +204,14 @@ def test_a_truncated_state_is_one_clear_line(length: int, straight: tuple[Path, 
     path, _ = straight
     (tmp_path / "state.safetensors").write_bytes((path / "state.safetensors").read_bytes()[:length])
     with pytest.raises(BadRun, match="not a whole training state"):
-        RunFolder(tmp_path, {"seed": 0}).begin(resume=True, bytes_of_weights=1)
+        RunFolder(tmp_path, {"seed": 0}).begin(resume=True)
 
 
 def test_a_checkpoint_is_not_a_state(straight: tuple[Path, Seen], tmp_path: Path) -> None:
     path, _ = straight
     shutil.copy(path / "checkpoint.safetensors", tmp_path / "state.safetensors")
     with pytest.raises(BadRun, match="format is 'fc7 checkpoint 1'"):
-        RunFolder(tmp_path, {"seed": 0}).begin(resume=True, bytes_of_weights=1)
+        RunFolder(tmp_path, {"seed": 0}).begin(resume=True)
 
 
 def test_a_state_of_an_older_format_is_one_clear_line(straight: tuple[Path, Seen], tmp_path: Path) -> None:
@@ -220,12 +220,12 @@ def test_a_state_of_an_older_format_is_one_clear_line(straight: tuple[Path, Seen
         about = file.metadata()
     save_file({"velocity/fc8.bias": torch.zeros(2)}, tmp_path / "state.safetensors", about | {"format": OLD_FORMAT})
     with pytest.raises(BadRun, match=r"its format is 'fc7 training state 1', this code reads 'fc7 training state 2'"):
-        RunFolder(tmp_path, {"seed": 0}).begin(resume=True, bytes_of_weights=1)
+        RunFolder(tmp_path, {"seed": 0}).begin(resume=True)
 
 
 def test_too_small_a_disk_is_said_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(BadRun, match="free on this disk, a run of this network needs 9000000.0 GB"):
-        RunFolder(tmp_path / "run", {}).begin(resume=False, bytes_of_weights=10**15)
+        RunFolder(tmp_path / "run", {}).claim(network=10**15, state=2 * 10**15)
     assert not (tmp_path / "run").exists()
 
 
@@ -259,7 +259,7 @@ def test_progress_survives_the_file_to_the_bit(
         {"a": torch.zeros(2)},
     )
     folder.save(state)
-    found = folder.begin(resume=True, bytes_of_weights=1)
+    found = folder.begin(resume=True)
     assert found is not None
     assert found.progress == state.progress
 
