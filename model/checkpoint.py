@@ -102,12 +102,20 @@ def load(path: Path) -> Checkpoint:
 
 
 def _description(checkpoint: Checkpoint) -> dict[str, Any]:
-    rows = [{"kind": type(row).__name__, **asdict(row)} for row in checkpoint.table.rows]
     return {
-        "table": {**asdict(checkpoint.table), "rows": rows},
+        "table": {**asdict(checkpoint.table), "rows": [_row(row) for row in checkpoint.table.rows]},
         "recipe": asdict(checkpoint.recipe),
         "classes": list(checkpoint.classes),
     }
+
+
+def _row(row: Conv | Dense) -> dict[str, Any]:
+    """A row as JSON. `scaling` is left out where it is "train", its meaning in files older than the field.
+
+    So the same network has the same fingerprint, whichever version of this code wrote it.
+    """
+    described = {"kind": type(row).__name__, **asdict(row)}
+    return {key: value for key, value in described.items() if (key, value) != ("scaling", "train")}
 
 
 def _table(described: dict[str, Any]) -> Table:

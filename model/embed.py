@@ -89,9 +89,10 @@ class Embedder:
 
     def probabilities_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features (B, F) that this network made -> probabilities (B, classes), through its last layer alone."""
-        last = self._network.get_submodule(list(self.checkpoint.table.named)[-1])
+        last = list(self.checkpoint.table.named)[-1]
         with torch.inference_mode(), _full_float32():
-            logits: Tensor = last(torch.from_numpy(np.ascontiguousarray(features)).to(self.device))
+            x = torch.from_numpy(np.ascontiguousarray(features)).to(self.device)
+            logits: Tensor = self._network.dense(last, x, test=True)
             return logits.softmax(dim=1).cpu().numpy()
 
     def _batches(self, images: NDArray[np.uint8]) -> Iterator[Tensor]:

@@ -8,6 +8,7 @@ columns meet (`sees="both"`) it calls `exchange`, a function it is given (identi
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 Exchange = Callable[[Tensor, str], Tensor]
+Scaling = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,23 @@ class Conv:
 
 @dataclass(frozen=True)
 class Dense:
-    """One fully connected layer; it sees both columns."""
+    """One fully connected layer; it sees both columns.
+
+    Dropout lowers the mean of what the next layer reads; `scaling` says when that is made up for. "train": in training
+    the kept outputs are divided by 1 - dropout ("inverted" dropout, as in Caffe and torch). "test": in the test pass
+    the next layer reads the outputs times 1 - dropout (section 4.2 and the 2012 code). With the same initial weights
+    the next layer then starts at 1 - dropout times the scale, and learns more slowly.
+    """
 
     units: int | None  # None: as many as there are classes, and no ReLU
     dropout: float = 0.0  # share of its outputs zeroed in training (section 4.2)
     std: float | None = 0.01
     bias: float = 0.0
+    scaling: Scaling = "train"
+
+    def __post_init__(self) -> None:
+        if self.scaling not in get_args(Scaling):
+            raise ValueError(f"scaling is {' or '.join(map(repr, get_args(Scaling)))}, not {self.scaling!r}")
 
 
 @dataclass(frozen=True)
@@ -96,8 +109,8 @@ PAPER = Table(
         Conv(384, kernel=3, padding=(1, 1, 1, 1), sees="both"),
         Conv(384, kernel=3, padding=(1, 1, 1, 1), bias=1.0),
         Conv(256, kernel=3, padding=(1, 1, 1, 1), then="relu pool", bias=1.0),
-        Dense(4096, dropout=0.5, bias=1.0),
-        Dense(4096, dropout=0.5, bias=1.0),
+        Dense(4096, dropout=0.5, scaling="test", bias=1.0),
+        Dense(4096, dropout=0.5, scaling="test", bias=1.0),
         Dense(None),
     ),
 )
@@ -113,8 +126,8 @@ RELEASE = Table(
         Conv(384, kernel=3, padding=(1, 1, 1, 1), sees="both", std=0.03),
         Conv(384, kernel=3, padding=(1, 1, 1, 1), std=0.03, bias=1.0),
         Conv(256, kernel=3, padding=(1, 1, 1, 1), then="pool relu", std=0.03, bias=1.0),
-        Dense(4096, dropout=0.5, bias=1.0),
-        Dense(4096, dropout=0.5, bias=1.0),
+        Dense(4096, dropout=0.5, scaling="test", bias=1.0),
+        Dense(4096, dropout=0.5, scaling="test", bias=1.0),
         Dense(None),
     ),
     norm=ResponseNorm(alpha=1e-4 / 5),
@@ -171,6 +184,8 @@ class AlexNet(nn.Module):
         self.columns = table.columns if columns is None else columns
         self.slices = table.columns // self.columns if slices is None else slices
         self.exchange = exchange
+        before = (None, *table.rows[:-1])
+        self._test_scale = {name: _test_scale(row) for name, row in zip(table.named, before, strict=True)}
         in_channels, pixels = 3, table.crop  # maps of all columns, and their side
         for name, row in table.named.items():
             if isinstance(row, Conv):
@@ -193,20 +208,29 @@ class AlexNet(nn.Module):
         """(B, 3, crop, crop) float -> logits (B, classes), embedding (B, width): the last hidden layer after ReLU.
 
         masks: layer name -> bool (B, units held here), False where dropped. None is the test pass. In training the
-        embedding is what fc8 saw: dropped, and what is kept divided by 1 - dropout.
+        embedding is what fc8 saw, after dropout. In the test pass it is the ReLU's output, whatever the scaling.
         """
         if self.table.input_scale != 1.0:
             x = x * self.table.input_scale
         for name, row in self.table.named.items():
             if isinstance(row, Conv):
                 x = self._conv(row, self.get_submodule(name), self.exchange(x, name) if row.sees == "both" else x)
-            else:
-                embedding = self.exchange(x, name).flatten(1)
-                x = self.get_submodule(name)(embedding)
-                if row.units is not None:
-                    x = F.relu(x, inplace=True)
-                    x = _dropped(x, masks[name], row) if masks and name in masks else x
+                continue
+            embedding = self.exchange(x, name).flatten(1)
+            x = self.dense(name, embedding, test=masks is None)
+            if row.units is not None:
+                x = F.relu(x, inplace=True)
+                x = _dropped(x, masks[name], row) if masks and name in masks else x
         return self.exchange(x, "logits"), embedding
+
+    def dense(self, name: str, x: Tensor, *, test: bool) -> Tensor:
+        """(B, units of the layer before) -> (B, units held here): fully connected layer `name`, before its ReLU.
+
+        test: `x` comes from a test pass, so it is scaled first where the row before says `scaling="test"`.
+        """
+        scale = self._test_scale[name] if test else 1.0
+        out: Tensor = self.get_submodule(name)(x if scale == 1.0 else x * scale)
+        return out
 
     def _conv(self, row: Conv, layer: nn.Module, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W'): the convolution and what follows it."""
@@ -229,7 +253,13 @@ class AlexNet(nn.Module):
 
 def _dropped(x: Tensor, kept: Tensor, row: Dense) -> Tensor:
     """A hidden layer's outputs in training, in x's type: a bool mask and a plain number do not widen bfloat16."""
-    return x * kept * (1 / (1 - row.dropout))
+    x = x * kept
+    return x * (1 / (1 - row.dropout)) if row.scaling == "train" else x
+
+
+def _test_scale(before: Conv | Dense | None) -> float:
+    """By how much the test pass multiplies what the layer after `before` reads."""
+    return 1 - before.dropout if isinstance(before, Dense) and before.scaling == "test" else 1.0
 
 
 def initialise(network: AlexNet, generator: torch.Generator) -> AlexNet:

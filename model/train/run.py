@@ -19,7 +19,7 @@ from model.data.splits import training_and_validation
 from model.distributed.placement import Placement
 from model.distributed.rendezvous import join
 from model.embed import choose_device
-from model.network.alexnet import TABLES, AlexNet, initialise
+from model.network.alexnet import TABLES, AlexNet, Dense, initialise
 from model.provenance import commit
 from model.train.callbacks import Callbacks
 from model.train.config import TrainConfig, recipe_of
@@ -142,6 +142,8 @@ def _identity(config: TrainConfig, task: TrainingTask, origin: Checkpoint | None
         "precision": "bf16" if task.bf16 else "fp32",
         "init_from": None if origin is None else origin.fingerprints(),
         "frozen": list(task.frozen),
+        # None is also what older states hold, from when "train" was the only scaling: `paper` does not go on from them.
+        "scaling": "test" if any(isinstance(row, Dense) and row.scaling == "test" for row in task.table.rows) else None,
     }
 
 

@@ -57,7 +57,10 @@ class Plain(nn.Module):
 
     def _dense(self, row: Dense, name: str, x: Tensor) -> Tensor:
         x = self.layers[name](x.flatten(1))
-        return x if row.units is None else F.dropout(F.relu(x), row.dropout, self.training)
+        if row.units is None:
+            return x
+        x = F.dropout(F.relu(x), row.dropout, self.training)
+        return x * (1 - row.dropout) if row.scaling == "test" else x
 
 
 def torchs_norm(x: Tensor, norm: ResponseNorm) -> Tensor:

@@ -1,16 +1,18 @@
 """A checkpoint gives back the network it was made from, or says why it cannot; its file is whole or absent."""
 
 import errno
+import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from model.checkpoint import BadCheckpoint, Checkpoint, load, save
-from model.network.alexnet import CIFAR, PAPER, RELEASE, TABLES, Table
+from model.network.alexnet import CIFAR, PAPER, RELEASE, TABLES, Dense, Table
 from model.preprocess import Recipe
 from tests.model.network.test_alexnet import SMALL, fresh
 
@@ -58,6 +60,41 @@ def test_fingerprints_tell_weights_from_recipe() -> None:
     renamed = replace(made(), classes=("cat", "dog", "toad")).fingerprints()
     assert renamed == {**base, "recipe": ANY_OTHER(base["recipe"])}
     assert replace(made(), provenance={}).fingerprints() == base
+
+
+def test_a_checkpoint_says_how_its_network_drops_out(tmp_path: Path) -> None:
+    rows = tuple(replace(row, scaling="test") if isinstance(row, Dense) else row for row in SMALL.rows)
+    inverted, as_in_2012 = made(), replace(made(), table=replace(SMALL, rows=rows))
+    save(tmp_path / "c", as_in_2012)
+    found = load(tmp_path / "c")
+    assert [row.scaling for row in found.table.rows if isinstance(row, Dense)] == ["test"] * 3
+    assert found.fingerprints()["recipe"] != inverted.fingerprints()["recipe"]
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(found.network()(x)[0], as_in_2012.network()(x)[0])
+    assert not torch.allclose(found.network()(x)[0], inverted.network()(x)[0])
+
+
+def test_a_file_without_a_scaling_is_read_as_what_it_was(tmp_path: Path) -> None:
+    """Recorded before the field existed: bundles hold this fingerprint, and their networks drop out inverted."""
+    recorded = "942783f1daeb8738ea21ed0addbec4db7ecb9294c09c2fb76d33fbb02b5082cd"
+    assert made().fingerprints()["recipe"] == recorded
+    save(tmp_path / "c", made())
+    with safe_open(tmp_path / "c", framework="pt") as file:
+        assert "scaling" not in file.metadata()["about"]
+    found = load(tmp_path / "c")
+    assert [row.scaling for row in found.table.rows if isinstance(row, Dense)] == ["train"] * 3
+    assert found.fingerprints()["recipe"] == recorded
+
+
+def test_a_scaling_that_this_code_does_not_know_is_refused(tmp_path: Path) -> None:
+    row = {"kind": "Dense", "units": None, "scaling": "never"}
+    norm = asdict(SMALL.norm)
+    table = {"name": "odd", "crop": 4, "rows": [row], "norm": norm, "map_norm": norm}
+    about = {"table": table, "recipe": asdict(Recipe(8, 4)), "classes": [], "provenance": {}}
+    metadata = {"format": "fc7 checkpoint 1", "about": json.dumps(about)}
+    save_file({"mean_image": torch.zeros(8, 8, 3)}, tmp_path / "c", metadata=metadata)
+    with pytest.raises(BadCheckpoint, match="scaling is 'train' or 'test', not 'never'"):
+        load(tmp_path / "c")
 
 
 class ANY_OTHER:  # noqa: N801 (reads as a value)

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from model.checkpoint import BadCheckpoint
 from model.data.sources import Item
 from model.embed import Embedder, NoSuchDevice, choose_device, embed_collection
+from model.network.alexnet import Table
 from model.preprocess import Recipe, network_input, ten_views
+from tests.model.network.test_alexnet import AS_IN_2012, SMALL
 from tests.model.test_checkpoint import CLASSES, made
 
 
@@ -54,9 +56,18 @@ def test_features_equal_the_trainers_forward_pass(embedder: Embedder) -> None:
     assert features.flags.c_contiguous
 
 
-def test_the_last_layer_alone_gives_the_same_probabilities(embedder: Embedder) -> None:
+@pytest.mark.parametrize("table", [SMALL, AS_IN_2012], ids=lambda table: table.name)
+def test_the_last_layer_alone_gives_the_same_probabilities(table: Table) -> None:
+    embedder = Embedder(made(table), "cpu")
     probabilities, features = embedder(random_images(5))
     np.testing.assert_allclose(embedder.probabilities_of(features), probabilities, rtol=1e-5)
+
+
+def test_the_features_are_the_same_whichever_way_dropout_is_made_up_for() -> None:
+    """fc5 reads half, so with weights twice as large it gives the same features, and they are not halved."""
+    doubled = {name: weight * 2 if name == "fc5.weight" else weight for name, weight in made().weights.items()}
+    twice, images = replace(made(AS_IN_2012), weights=doubled), random_images(5)
+    np.testing.assert_array_equal(Embedder(twice, "cpu")(images)[1], Embedder(made(), "cpu")(images)[1])
 
 
 def test_ten_views_average_the_softmax(embedder: Embedder) -> None:

@@ -20,7 +20,7 @@ from model.network.alexnet import CIFAR, PAPER, AlexNet, Table, initialise
 from model.train.optimiser import SGD
 from model.train.recipes import TrainingRecipe
 from model.train.schedule import Rates
-from tests.model.network.test_alexnet import SMALL
+from tests.model.network.test_alexnet import AS_IN_2012, SMALL
 from tests.ranks import on_ranks
 
 CPU = torch.device("cpu")
@@ -114,6 +114,7 @@ def assert_same(got: Tensor, expected: Tensor, tolerance: float, name: str) -> N
         (2, "data", SMALL, torch.float64, 1e-10, 20),
         (2, "hybrid", SMALL, torch.float32, 1e-5, 20),
         (4, "hybrid", SMALL, torch.float64, 1e-10, 20),
+        (2, "columns", AS_IN_2012, torch.float64, 1e-10, 3),
         (2, "columns", CIFAR, torch.float32, 1e-5, 3),
     ],
     ids=lambda value: getattr(value, "name", None) or str(value).removeprefix("torch."),

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.network.alexnet import CIFAR, PAPER, RELEASE, TABLES, AlexNet, Conv, Dense, Table, initialise
 from model.network.dropout import dropout_masks
+from model.published.tables import CAFFE, TORCHVISION
 
 # Computed by hand from the figure 2 of the paper, not by this code.
 PARAMETERS = {
@@ -45,6 +46,12 @@ SMALL = Table(
         Dense(None, std=None),
     ),
 )
+AS_IN_2012 = replace(
+    SMALL,
+    name="as in 2012",
+    rows=tuple(replace(row, scaling="test") if isinstance(row, Dense) else row for row in SMALL.rows),
+)
+ALL_TABLES = (*TABLES.values(), CAFFE, TORCHVISION)
 
 
 def fresh(table: Table, classes: int, seed: int = 0) -> AlexNet:
@@ -149,6 +156,49 @@ def test_masks_drop_and_scale_the_hidden_units() -> None:
     hidden = F.relu(F.linear(seen_by(network, "fc4", x), network.get_parameter("fc4.weight")))
     expected = F.relu(F.linear(hidden * masks["fc4"] * 2, weight, bias)) * masks["fc5"] * 2
     torch.testing.assert_close(embedding, expected)
+
+
+def test_dropout_is_the_2012_codes_in_paper_and_release_and_inverted_elsewhere() -> None:
+    scaling = {t.name: {row.scaling for row in t.rows if isinstance(row, Dense) and row.dropout} for t in ALL_TABLES}
+    inverted = {name: {"train"} for name in ("cifar", "caffe", "torchvision")}
+    assert scaling == {"paper": {"test"}, "release": {"test"}, **inverted}
+
+
+def test_the_2012_code_halves_in_the_test_pass_what_the_next_layer_reads() -> None:
+    """And the embedding is not halved."""
+    network, x = fresh(AS_IN_2012, 3), torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    for parameter in network.parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.constant_(parameter, 0.25)
+    w4, b4, w5, b5, w6, b6 = (network.get_parameter(f"fc{i}.{kind}") for i in (4, 5, 6) for kind in ("weight", "bias"))
+    fc4 = F.relu(seen_by(network, "fc4", x) @ w4.T + b4)
+    fc5 = F.relu(0.5 * fc4 @ w5.T + b5)
+    logits, embedding = network(x)
+    torch.testing.assert_close(embedding, fc5)
+    torch.testing.assert_close(logits, 0.5 * fc5 @ w6.T + b6)
+    assert torch.equal(network.dense("fc6", embedding, test=True), logits)
+
+
+@pytest.mark.parametrize("table", [SMALL, AS_IN_2012], ids=lambda table: table.name)
+def test_on_average_a_layer_reads_in_training_what_it_reads_in_the_test_pass(table: Table) -> None:
+    """A mask of one half and its complement are an average over both: it is exact, and needs no draws."""
+    network, x = fresh(table, 3), torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    kept, whole = torch.rand(4, 16) > 0.5, torch.ones(4, 12, dtype=torch.bool)
+    mean = torch.stack([seen_by(network, "fc5", x, {"fc4": mask, "fc5": whole}) for mask in (kept, ~kept)]).mean(0)
+    torch.testing.assert_close(mean, seen_by(network, "fc5", x))
+
+
+def test_after_dropout_as_in_2012_a_fresh_layer_starts_at_half_the_scale() -> None:
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    masks = dropout_masks(SMALL, seed=0, step=0, batch=4, rows=slice(None), columns=(0, 1), device=torch.device("cpu"))
+    for given in (masks, None):
+        inverted, halved = (
+            (seen_by(network, "fc5", x, given), seen_by(network, "fc6", x, given), network(x, given)[0])
+            for network in (fresh(SMALL, 3), fresh(AS_IN_2012, 3))
+        )
+        torch.testing.assert_close(halved[0], inverted[0] / 2)  # fc7 of paper
+        torch.testing.assert_close(halved[1], inverted[1] / 4)  # fc8: what it reads is half of a half
+        torch.testing.assert_close(halved[2], inverted[2] / 4)
 
 
 def seen_by(network: AlexNet, layer: str, x: Tensor, masks: dict[str, Tensor] | None = None) -> Tensor:

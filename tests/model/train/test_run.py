@@ -14,11 +14,13 @@ from model.data.packing import pack
 from model.data.sources import Item
 from model.data.splits import named_split, training_and_validation
 from model.embed import NoSuchDevice
+from model.network.alexnet import TABLES
 from model.train import run
 from model.train.callbacks import ConsoleLogger
 from model.train.config import TrainConfig, recipe_of
 from model.train.run import train
-from model.train.state import BadRun
+from model.train.state import BadRun, differences
+from tests.model.train.tasks import task
 
 
 @dataclass(frozen=True)
@@ -149,3 +151,14 @@ def test_another_rate_scales_every_level() -> None:
     assert recipe.rate == pytest.approx(0.001)
     assert recipe.levels == pytest.approx((0.001, 0.000159, 0.000025, 0.000004))
     assert recipe.bias_levels == pytest.approx((0.002, 0.0002))
+
+
+def test_a_state_of_inverted_dropout_does_not_go_on_as_the_2012_codes(tmp_path: Path) -> None:
+    """Older states say nothing of it, and were inverted: `cifar` goes on from them, `paper` does not."""
+    data = PackedSet.open(packed(tmp_path / "data", MANY))
+    cifar, paper = (
+        run._identity(TrainConfig(), replace(task(), table=TABLES[name]), None, data) for name in ("cifar", "paper")
+    )
+    older = {key: value for key, value in cifar.items() if key != "scaling"}
+    assert differences(older, cifar) == []
+    assert differences(older, paper) == ["scaling was None, is test"]
