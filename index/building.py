@@ -41,12 +41,12 @@ class Plan:
 class Building:
     """A build in progress. Close it, or leave its `with`, to let another process write to the bundle."""
 
-    def __init__(self, folder: BundleFolder, plan: Plan, lock: IO[bytes]) -> None:
-        """Go on with what was built by an equal plan (its number stays), else start over. Raises OSError.
+    def __init__(self, folder: BundleFolder, plan: Plan, checkpoint: Path, lock: IO[bytes]) -> None:
+        """Go on with what was built by an equal plan (its number stays), else start over. Raises OSError, BadBundle.
 
         `lock` is the bundle's; it is closed with the building.
         """
-        self._folder, self._lock = folder, lock
+        self._folder, self._checkpoint, self._lock = folder, checkpoint, lock
         self._root = folder.root / "building"
         self._generation = self._root / "generation"
         self.plan = self._resumed(plan) or self._started(plan)
@@ -81,8 +81,8 @@ class Building:
             self._catalogue.record(block)
         self._rows += len(block.ids)
 
-    def publish(self, checkpoint: Path) -> Generation:
-        """Make what was built the bundle's current generation, with a copy of `checkpoint` in it, and close.
+    def publish(self) -> Generation:
+        """Make what was built the bundle's current generation, with a copy of the checkpoint in it, and close.
 
         Raises BadBundle when there are images left to append, or none that could be read; DiskFull. The generation
         that was current stays so until the last step.
@@ -94,7 +94,7 @@ class Building:
         number, folder = self.plan.number, self._folder
         with writing(self._root):
             if not self._is_published:  # else a process was killed between the two steps
-                self._complete(checkpoint)
+                self._complete()
                 folder.publish(self._generation, number)
             before = folder.current() or 0
             folder.remove([n for n in folder.numbers() if before < n < number])  # rolled back from
@@ -146,7 +146,7 @@ class Building:
         files.replace(self._root / "plan.json", json.dumps(asdict(plan)).encode())
         return plan
 
-    def _complete(self, checkpoint: Path) -> None:
+    def _complete(self) -> None:
         """Bring generation/ into its published form, from any state that a killed process may have left it in."""
         parts = {part: self._generation / name for part, name in FILES.items()}
         with parts["features"].open("r+b", buffering=0) as file:
@@ -154,7 +154,7 @@ class Building:
             files.write_all(file, files.npy_header("<f4", (self._rows, self.plan.width)))
         np.save(parts["ids"], self._catalogue.ids())
         self._catalogue.write_to(parts["catalogue"])
-        shutil.copyfile(checkpoint, parts["checkpoint"])
+        shutil.copyfile(self._checkpoint, parts["checkpoint"])
         for path in parts.values():
             files.sync(path)
         manifest = Manifest(

@@ -37,21 +37,26 @@ class Bundle:
         generation.close()
         return dict(generation.manifest.inputs) == dict(inputs)
 
-    def begin(self, inputs: Mapping[str, str], *, total: int, width: int, classes: Sequence[str]) -> Building:
+    def begin(
+        self, inputs: Mapping[str, str], checkpoint: Path, *, total: int, width: int, classes: Sequence[str]
+    ) -> Building:
         """Start a generation, or go on with the one that was begun with equal arguments (see Building.done).
 
-        inputs: fingerprints of what the features depend on, `weights` and `recipe` among them. total: images in the
-        collection. width: d. Raises Busy while another process builds, DiskFull when there is clearly no room,
-        BadBundle when the folder cannot be written.
+        inputs: fingerprints of what the features depend on, `weights` and `recipe` among them. checkpoint: the file
+        that is copied into the generation. total: images in the collection. width: d. Raises Busy while another
+        process builds, DiskFull when there is clearly no room, BadBundle when the checkpoint is missing or the folder
+        cannot be written.
         """
         if missing := {"weights", "recipe"} - set(inputs):
             raise BadBundle(f"the inputs' fingerprints lack {' and '.join(sorted(missing))}")
+        if not checkpoint.is_file():
+            raise BadBundle(f"{checkpoint}: no such checkpoint")
         with writing(self.path), ExitStack() as undo:
             lock = undo.enter_context(self._folder.lock())
             number = max(self._folder.numbers(), default=0) + 1
             plan = Plan(number, dict(inputs), total, width, tuple(classes))
-            building = undo.enter_context(Building(self._folder, plan, lock))
-            self._check_room((total - building.done) * (4 * width + ROOM))
+            building = undo.enter_context(Building(self._folder, plan, checkpoint, lock))
+            self._check_room((total - building.done) * (4 * width + ROOM) + checkpoint.stat().st_size)
             undo.pop_all()
             return building
 

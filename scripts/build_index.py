@@ -28,12 +28,12 @@ def build(
     """Embed what is not done yet, block by block, and publish it with the checkpoint `file`. Raises BadBundle."""
     inputs = {**embedder.checkpoint.fingerprints(), "images": source.fingerprint}
     total = len(source)
-    with bundle.begin(inputs, total=total, width=embedder.width, classes=source.classes) as building:
+    with bundle.begin(inputs, file, total=total, width=embedder.width, classes=source.classes) as building:
         report("embed", building.done, total)
         for block in embed_collection(embedder, source, building.done):
             building.append(block)
             report("embed", building.done, total)
-        return building.publish(file)
+        return building.publish()
 
 
 def job(config: Config) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.store import Bundle, Generation
+from index.store import Building, Bundle, Generation
 
 TOTAL, WIDTH, BLOCK = 230, 48, 10
 CLASSES = ("cat", "dog", "frog")
@@ -54,12 +54,17 @@ def blocks(start: int = 0, total: int = TOTAL) -> Iterator[Embedded]:
         yield block(first, min(first + BLOCK, total))
 
 
+def begun(path: Path, checkpoint: Path, inputs: dict[str, str] = INPUTS, total: int = TOTAL) -> Building:
+    """A build of the collection's first `total` images, or the rest of it."""
+    return Bundle(path).begin(inputs, checkpoint, total=total, width=WIDTH, classes=CLASSES)
+
+
 def build(path: Path, checkpoint: Path, inputs: dict[str, str] = INPUTS, total: int = TOTAL) -> Generation:
     """Build, or go on building, the whole bundle."""
-    with Bundle(path).begin(inputs, total=total, width=WIDTH, classes=CLASSES) as building:
+    with begun(path, checkpoint, inputs, total) as building:
         for embedded in blocks(building.done, total):
             building.append(embedded)
-        return building.publish(checkpoint)
+        return building.publish()
 
 
 def contents(generation: Generation) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ import pytest
 
 from index.catalogue import CatalogueWriter
 from index.store import BadBundle, Bundle, DiskFull
-from tests.index.blocks import CLASSES, INPUTS, TOTAL, WIDTH, block, build, contents
+from tests.index.blocks import INPUTS, TOTAL, begun, block, build, contents
 
 ROOT = Path(__file__).parents[2]
 FEW = 30  # images
@@ -144,7 +144,7 @@ def test_a_full_disk_is_told_and_the_build_goes_on(
 def test_the_same_building_goes_on_once_there_is_room(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Bundle(tmp_path / "bundle").begin(INPUTS, total=20, width=WIDTH, classes=CLASSES) as building:
+    with begun(tmp_path / "bundle", checkpoint, total=20) as building:
         building.append(block(0, 10))
         for _ in range(2):
             with monkeypatch.context() as patch:
@@ -152,12 +152,12 @@ def test_the_same_building_goes_on_once_there_is_room(
                 with pytest.raises(DiskFull):
                     building.append(block(10, 20))
         building.append(block(10, 20))
-        generation = building.publish(checkpoint)
+        generation = building.publish()
     np.testing.assert_array_equal(generation.features[-len(block(10, 20).ids) :], block(10, 20).features)
 
 
-def test_a_catalogue_that_may_not_grow_is_a_full_disk(tmp_path: Path) -> None:
-    with Bundle(tmp_path / "bundle").begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+def test_a_catalogue_that_may_not_grow_is_a_full_disk(tmp_path: Path, checkpoint: Path) -> None:
+    with begun(tmp_path / "bundle", checkpoint) as building:
         pages = building._catalogue._connection.execute("PRAGMA page_count").fetchone()[0]
         building._catalogue._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(DiskFull):
@@ -171,8 +171,6 @@ def test_other_trouble_with_the_disk_is_told_as_it_is(
     monkeypatch.setattr(os, "fsync", Fuse(30, OSError(errno.EIO, "Input/output error")).guard(os.fsync))
     with pytest.raises(BadBundle, match="Input/output error"):
         build(tmp_path / "bundle", checkpoint)
-    with pytest.raises(BadBundle, match=r"missing\.safetensors"):
-        build(tmp_path / "bundle", tmp_path / "missing.safetensors")
     monkeypatch.setattr(CatalogueWriter, "record", Fuse(0, sqlite3.OperationalError("disk I/O error")).guard(id))
     with pytest.raises(BadBundle, match="disk I/O error"):
         build(tmp_path / "another", checkpoint)

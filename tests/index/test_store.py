@@ -11,7 +11,7 @@ import pytest
 
 from index.bundle_folder import DiskFull
 from index.store import BadBundle, Bundle, Busy, Generation
-from tests.index.blocks import CLASSES, INPUTS, TOTAL, WIDTH, block, blocks, build, contents
+from tests.index.blocks import CLASSES, INPUTS, TOTAL, WIDTH, begun, block, blocks, build, contents
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_features_are_an_ordinary_npy_file(path: Path, checkpoint: Path) -> 
 
 def test_a_build_goes_on_after_the_blocks_that_are_done(path: Path, checkpoint: Path, tmp_path: Path) -> None:
     for _ in range(3):
-        with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+        with begun(path, checkpoint) as building:
             embedded = next(blocks(building.done))
             building.append(embedded)
             assert building.done == embedded.stop
@@ -64,8 +64,8 @@ def test_a_build_goes_on_after_the_blocks_that_are_done(path: Path, checkpoint: 
     assert contents(build(path, checkpoint)) == contents(build(tmp_path / "unbroken", checkpoint))
 
 
-def test_a_build_of_something_else_starts_over(path: Path) -> None:
-    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+def test_a_build_of_something_else_starts_over(path: Path, checkpoint: Path) -> None:
+    with begun(path, checkpoint) as building:
         building.append(block(0, 10))
     for changed in (
         {"inputs": other("elsewhere")},
@@ -74,11 +74,11 @@ def test_a_build_of_something_else_starts_over(path: Path) -> None:
         {"classes": ("cat", "dog")},
     ):
         usual = {"inputs": INPUTS, "total": TOTAL, "width": WIDTH, "classes": CLASSES}
-        with Bundle(path).begin(**{**usual, **changed}) as building:  # type: ignore[arg-type]
+        with Bundle(path).begin(checkpoint=checkpoint, **{**usual, **changed}) as building:  # type: ignore[arg-type]
             assert building.done == 0
 
 
-def test_blocks_that_do_not_fit_are_refused(path: Path) -> None:
+def test_blocks_that_do_not_fit_are_refused(path: Path, checkpoint: Path) -> None:
     good = block(0, 10)
     wrong = {
         "follow": block(10, 20),
@@ -90,7 +90,7 @@ def test_blocks_that_do_not_fit_are_refused(path: Path) -> None:
         "as many": replace(good, thumbnails=good.thumbnails[1:]),
         "finite": replace(good, features=good.features * np.float32(np.nan)),
     }
-    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+    with begun(path, checkpoint) as building:
         for message, embedded in wrong.items():
             with pytest.raises(BadBundle, match=message):
                 building.append(embedded)
@@ -99,27 +99,27 @@ def test_blocks_that_do_not_fit_are_refused(path: Path) -> None:
 
 
 def test_publishing_too_early_or_nothing_is_refused(path: Path, checkpoint: Path) -> None:
-    with Bundle(path).begin(INPUTS, total=20, width=WIDTH, classes=CLASSES) as building:
+    with begun(path, checkpoint, total=20) as building:
         building.append(block(0, 10))
         with pytest.raises(BadBundle, match="only 10 of 20"):
-            building.publish(checkpoint)
-    with Bundle(path).begin(INPUTS, total=10, width=WIDTH, classes=CLASSES) as building:
+            building.publish()
+    with begun(path, checkpoint, total=10) as building:
         building.append(block(0, 10, lost=1))
         with pytest.raises(BadBundle, match="none of the 10 images could be read"):
-            building.publish(checkpoint)
+            building.publish()
     with pytest.raises(BadBundle, match="no index here"):
         Bundle(path).current()
 
 
 def test_inputs_must_name_weights_and_recipe(path: Path) -> None:
     with pytest.raises(BadBundle, match="recipe and weights"):
-        Bundle(path).begin({"images": "i"}, total=1, width=1, classes=())
+        Bundle(path).begin({"images": "i"}, path, total=1, width=1, classes=())
 
 
 def test_a_second_build_at_once_is_refused(path: Path, checkpoint: Path) -> None:
-    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES):
+    with begun(path, checkpoint):
         with pytest.raises(Busy, match="another process is building"):
-            Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
+            begun(path, checkpoint)
         with pytest.raises(Busy):
             Bundle(path).roll_back()
     build(path, checkpoint)
@@ -135,26 +135,28 @@ def test_no_other_build_starts_while_the_finished_one_is_cleared_away(
 
     def second_builder(folder: Path, ignore_errors: bool = False) -> None:
         with pytest.raises(Busy):
-            Bundle(path).begin(other("second"), total=TOTAL, width=WIDTH, classes=CLASSES)
+            begun(path, checkpoint, other("second"))
         removed.append(folder.name)
         rmtree(folder, ignore_errors)
 
-    with Bundle(path).begin(other("first"), total=10, width=WIDTH, classes=CLASSES) as building:
+    with begun(path, checkpoint, other("first"), 10) as building:
         building.append(block(0, 10))
         monkeypatch.setattr(shutil, "rmtree", second_builder)
-        building.publish(checkpoint)
+        building.publish()
         monkeypatch.undo()
         assert removed == ["building", ".gone-0001"]
-        Bundle(path).begin(other("second"), total=TOTAL, width=WIDTH, classes=CLASSES).close()  # the lock is free
+        begun(path, checkpoint, other("second")).close()  # the lock is free
 
 
-def test_a_build_that_cannot_be_published_keeps_its_lock(path: Path, tmp_path: Path) -> None:
-    with Bundle(path).begin(INPUTS, total=10, width=WIDTH, classes=CLASSES) as building:
+def test_a_build_that_cannot_be_published_keeps_its_lock(path: Path, checkpoint: Path) -> None:
+    with begun(path, checkpoint, total=10) as building:
         building.append(block(0, 10))
-        with pytest.raises(BadBundle, match="missing"):
-            building.publish(tmp_path / "missing.safetensors")
+        checkpoint.unlink()
+        with pytest.raises(BadBundle, match=checkpoint.name):
+            building.publish()
+        checkpoint.touch()
         with pytest.raises(Busy):
-            Bundle(path).begin(INPUTS, total=10, width=WIDTH, classes=CLASSES)
+            begun(path, checkpoint, total=10)
 
 
 def test_holds_tells_whether_there_is_work_to_do(path: Path, checkpoint: Path) -> None:
@@ -220,44 +222,53 @@ def test_damaged_bookkeeping_is_told(path: Path, checkpoint: Path) -> None:
         Bundle(path).current()
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BadBundle, match="file"):
-        Bundle(tmp_path / "file").begin(INPUTS, total=1, width=1, classes=())
+        begun(tmp_path / "file", checkpoint)
 
 
-def test_too_little_room_is_told_before_any_work(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_checkpoint_is_told_before_any_work(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadBundle, match=r"missing\.safetensors: no such checkpoint"):
+        begun(path, tmp_path / "missing.safetensors")
+    assert not path.exists()
+
+
+def test_too_little_room_is_told_before_any_work(path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(DiskFull, match="MB are needed, 0 MB are free"):
-        Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3_000_000))
+    begun(path, checkpoint).close()
+    with checkpoint.open("r+b") as file:
+        file.truncate(240_000_000)  # a sparse file: it takes no room here
+    with pytest.raises(DiskFull, match="about 242 MB are needed, 3 MB are free"):
+        begun(path, checkpoint)
 
 
 @pytest.mark.parametrize("leave_empty", [False, True])
 def test_a_build_whose_catalogue_is_lost_starts_over(
     path: Path, checkpoint: Path, tmp_path: Path, leave_empty: bool
 ) -> None:
-    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+    with begun(path, checkpoint) as building:
         building.append(block(0, 10))
     (path / "building/work.sqlite").unlink()
     if leave_empty:
         (path / "building/work.sqlite").touch()
-    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+    with begun(path, checkpoint) as building:
         assert building.done == 0
     assert contents(build(path, checkpoint)) == contents(build(tmp_path / "unbroken", checkpoint))
 
 
-def test_damaged_features_of_an_unfinished_build_are_told(path: Path) -> None:
-    with Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES) as building:
+def test_damaged_features_of_an_unfinished_build_are_told(path: Path, checkpoint: Path) -> None:
+    with begun(path, checkpoint) as building:
         building.append(block(0, 10))
     features = path / "building/generation/features.npy"
     for damage in (features.unlink, features.touch):
         damage()
         with pytest.raises(BadBundle, match=r"shorter than its catalogue says; delete .*/building to start over"):
-            Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
+            begun(path, checkpoint)
     (path / "building/work.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(BadBundle, match=r"not a database; delete .*/building to start over"):
-        Bundle(path).begin(INPUTS, total=TOTAL, width=WIDTH, classes=CLASSES)
+        begun(path, checkpoint)
 
 
 def test_the_published_catalogue_is_an_ordinary_database(path: Path, checkpoint: Path) -> None:

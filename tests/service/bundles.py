@@ -51,10 +51,13 @@ def build(folder: Path) -> Path:
         file.write_bytes(image_file(image_id))
     checkpoint.save(folder / "checkpoint.safetensors", network())
     embedder, source = Embedder(network(), "cpu"), folder_source(folder / "images", 32)
-    inputs = {**embedder.checkpoint.fingerprints(), "images": source.fingerprint}
+    file, inputs = (
+        folder / "checkpoint.safetensors",
+        {**embedder.checkpoint.fingerprints(), "images": source.fingerprint},
+    )
     bundle = Bundle(folder / "bundle")
-    with bundle.begin(inputs, total=len(source), width=embedder.width, classes=source.classes) as building:
+    with bundle.begin(inputs, file, total=len(source), width=embedder.width, classes=source.classes) as building:
         for block in embed_collection(embedder, source, building.done):
             building.append(block)
-        building.publish(folder / "checkpoint.safetensors").close()
+        building.publish().close()
     return bundle.path
