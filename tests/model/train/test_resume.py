@@ -1,14 +1,19 @@
 """All processes go on from the same state, or every one of them is refused in words and none waits for another."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import files
+from model.distributed.rendezvous import join
 from model.train.config import TrainConfig
+from model.train.resume import state_of_all
 from model.train.run_folder import RunFolder
-from model.train.state import BadRun
+from model.train.state import BadRun, RunProgress, State
+from tests.model.train.tasks import TINY
 from tests.model.train.test_run import MANY, packed, start
 from tests.ranks import on_ranks
 
@@ -46,3 +51,43 @@ def test_a_folder_that_is_held_refuses_every_process(config: TrainConfig, tmp_pa
         refusals = on_ranks(2, refusal, config, [tmp_path, tmp_path], time_out=60)
     assert refusals == ["run: another process trains here; wait for it, or name another --out"] * 2
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["lock"]
+
+
+def went_on(disks: list[Path]) -> int | str:
+    """Read the run on this process's own disk; return the step to go on from, or what it was refused with."""
+    settings, device = {"out": "run"}, torch.device("cpu")
+    with join("data", table=TINY, classes=2, batch=16, device=device, settings=settings, log=print) as placement:
+        folder = RunFolder(disks[int(os.environ["RANK"])] / "run", {})
+        try:
+            state = state_of_all(folder, placement, resume=True, claim=lambda: None)
+        except BadRun as error:
+            return str(error)
+    return 0 if state is None else state.progress.step
+
+
+def test_processes_that_see_different_disks_are_all_refused(tmp_path: Path) -> None:
+    """One finds nothing, one another step, one the same step with other numbers, one a run that is done."""
+    main, empty, later, other, done, copy = (
+        tmp_path / name for name in ("main", "empty", "later", "other", "done", "copy")
+    )
+    for disk, step, number in ((main, 4, 1.0), (later, 8, 1.0), (other, 4, 2.0), (done, 4, 1.0), (copy, 4, 1.0)):
+        RunFolder(disk / "run", {}).save(State(RunProgress(step), {"fc8.bias": torch.tensor([number])}, {}))
+    (done / "run" / "checkpoint.safetensors").touch()
+    for disk, found in ((empty, "no state"), (later, "step 8 "), (other, "step 4 "), (done, "a finished run")):
+        first, second = on_ranks(2, went_on, [main, disk], time_out=60)
+        assert first.startswith(f"{main / 'run'}: process 1 found {found}")
+        assert second.startswith(f"{disk / 'run'}: process 1 found {found}")
+        assert ", process 0 found step 4 (state " in first
+    assert on_ranks(2, went_on, [main, copy], time_out=60) == [4, 4]
+
+
+def test_a_resume_that_only_one_machine_can_read_ends_on_both(config: TrainConfig, tmp_path: Path) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for disk in (here, elsewhere):
+        disk.mkdir()
+        start(replace(config, out=disk / "run"))
+    (elsewhere / "run" / "state.safetensors").write_bytes(b"torn")
+    for disks, message in (([here, elsewhere], "process 1: run/state"), ([elsewhere, here], "run/state")):
+        refusals = on_ranks(2, refusal, config, disks, time_out=60)
+        assert refusals[0] == refusals[1]
+        assert refusals[0].startswith(f"{message}.safetensors: not a whole training state")
