@@ -5,9 +5,9 @@ use the same `Embedder`; torch becomes NumPy here. B images, S pixels the stored
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from model.checkpoint import BadCheckpoint, Checkpoint
 from model.data.sources import Source
+from model.data.threads import ahead
 from model.preprocess import MAX_PIXELS, network_input, stored_image, ten_views, thumbnail
 
 __all__ = ["EmbeddedBlock", "Embedder", "NoSuchDevice", "choose_device", "embed_collection"]
@@ -123,14 +124,12 @@ def embed_collection(embedder: Embedder, source: Source, start: int = 0, block: 
     """
     if source.size != embedder.recipe.stored:
         raise BadCheckpoint(f"the network reads images of {embedder.recipe.stored} pixels, not of {source.size}")
-    bounds = ((first, min(first + block, len(source))) for first in range(start, len(source), block))
-    with ThreadPoolExecutor(max_workers=1) as ahead:
-        reads = (ahead.submit(_read, source, *bound) for bound in bounds)  # lazily: one block ahead, no more
-        coming = next(reads, None)
-        while coming is not None:
-            (images, read), coming = coming.result(), next(reads, None)
-            features = embedder(images)[1] if len(images) else np.empty((0, embedder.width), np.float32)
-            yield replace(read, features=features)
+    reads = (
+        partial(_read, source, first, min(first + block, len(source))) for first in range(start, len(source), block)
+    )
+    for images, read in ahead(reads):
+        features = embedder(images)[1] if len(images) else np.empty((0, embedder.width), np.float32)
+        yield replace(read, features=features)
 
 
 def _read(source: Source, start: int, stop: int) -> tuple[NDArray[np.uint8], EmbeddedBlock]:

@@ -4,10 +4,9 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import files
 from model.data.packed import FORMAT, BadDataset, PackedSet
 from model.data.packed_writer import FILES, Encoding, PackedBlock, PackedWriter, PackingProgress
 from model.data.sources import Source
+from model.data.threads import ahead, on_all_cores
 from model.preprocess import stored_image
 
 __all__ = ["Encoding", "Report", "pack", "principal_colours"]
@@ -74,8 +74,12 @@ def _pack_split(
 ) -> PackingProgress:
     files.make_folder(folder)
     progress = PackingProgress.load(folder, inputs, source.size)
+    jobs = (
+        partial(_block, source, at, min(at + BLOCK, len(source)), encoding)
+        for at in range(progress.position, len(source), BLOCK)
+    )
     with PackedWriter(folder, source.size, encoding, progress) as writer:
-        for number, block in enumerate(_blocks(source, encoding, progress.position), start=1):
+        for number, block in enumerate(ahead(jobs), start=1):
             writer.append(block)
             if number % DURABLE == 0:
                 writer.commit()
@@ -84,17 +88,6 @@ def _pack_split(
         writer.write_headers()
         writer.commit()
     return progress
-
-
-def _blocks(source: Source, encoding: Encoding, start: int) -> Iterator[PackedBlock]:
-    """Blocks from `start` on, the next one decoded while the last is written."""
-    stretches = [(at, min(at + BLOCK, len(source))) for at in range(start, len(source), BLOCK)]
-    with ThreadPoolExecutor(1) as ahead:
-        coming: Future[PackedBlock] | None = None
-        for stretch in [*stretches, None]:
-            ready, coming = coming, ahead.submit(_block, source, *stretch, encoding) if stretch else None
-            if ready is not None:
-                yield ready.result()
 
 
 def _block(source: Source, start: int, stop: int, encoding: Encoding) -> PackedBlock:
@@ -107,9 +100,8 @@ def _block(source: Source, start: int, stop: int, encoding: Encoding) -> PackedB
             labels.append(item.label)
             names.append(item.name)
     if encoding == "jpeg":
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            encoded = list(pool.map(_jpeg, images))
-            images = list(pool.map(lambda file: stored_image(file, source.size), encoded))
+        encoded = on_all_cores(_jpeg, images)
+        images = on_all_cores(partial(stored_image, size=source.size), encoded)
     return PackedBlock(stop, images, encoded, labels, names, skipped)
 
 

@@ -1,7 +1,5 @@
 """The stored images of a packed split, read by row: as pixels or as JPEG files."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.mapped import BadDataset
+from model.data.threads import on_all_cores
 from model.preprocess import BadImage, stored_image
 
 __all__ = ["JpegPixels", "Pixels", "RawPixels", "Rows"]
@@ -61,9 +60,7 @@ class JpegPixels:
         def decode(place: int) -> None:
             images[place] = self._image(int(wanted[place]))
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
-            for _ in pool.map(decode, range(len(wanted))):
-                pass
+        on_all_cores(decode, range(len(wanted)))
         return images
 
     def _image(self, row: int) -> NDArray[np.uint8]:

@@ -5,9 +5,7 @@ A collection's files are regions: a whole file of a class folder, or a stretch o
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data.packed import PackedSet, Split
+from model.data.threads import on_all_cores
 from model.preprocess import BadImage, stored_image
 
 __all__ = [
@@ -101,9 +100,7 @@ class EncodedSource:
 
     def read(self, start: int, stop: int) -> list[Item]:
         """See Source. `image_id` is the position in `images`."""
-        ids = range(start, min(stop, len(self)))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow works without holding the interpreter's lock
-            return list(pool.map(self._item, ids))
+        return on_all_cores(self._item, range(start, min(stop, len(self))))
 
     def _item(self, image_id: int) -> Item:
         encoded = self.images[image_id]

@@ -1,0 +1,74 @@
+"""Work in threads: in order, no more of them than cores, one item ahead and no more."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.data.packing import pack
+from model.data.threads import ahead, on_all_cores
+from tests.model.data.test_packed import source
+
+
+def test_results_are_in_order_and_the_first_error_is_raised() -> None:
+    assert on_all_cores(lambda item: -item, range(100)) == [-item for item in range(100)]
+    assert on_all_cores(str, []) == []
+    with pytest.raises(ZeroDivisionError):
+        on_all_cores(lambda item: 1 // item, [1, 0, 2])
+
+
+def test_many_batches_of_jpegs_need_no_more_threads_than_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def noting(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    split = pack(tmp_path / "set", {"train": source(40)}, encoding="jpeg").split("train")
+    monkeypatch.setattr(threading.Thread, "start", noting)
+    for row in range(40):
+        split.images(np.array([row, 0, 1]))
+    assert len(started) <= (os.cpu_count() or 1)
+
+
+FORKED = """
+import os, signal
+from model.data.threads import on_all_cores
+assert on_all_cores(len, ["a"] * 50) == [1] * 50
+child = os.fork()
+if not child:
+    signal.alarm(30)  # a pool without threads would wait for ever
+    os._exit(0 if on_all_cores(len, ["ab"] * 50) == [2] * 50 else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKED]
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_next_job_runs_while_the_caller_works_and_no_other() -> None:
+    begun: list[int] = []
+
+    def job(number: int) -> int:
+        begun.append(number)
+        return number
+
+    results = ahead(partial(job, number) for number in range(5))
+    for number in range(4):
+        assert next(results) == number
+        deadline = time.monotonic() + 30
+        while len(begun) < number + 2 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert begun == list(range(number + 2))
+    assert list(results) == [4]
+    assert list(ahead([])) == []
