@@ -24,7 +24,7 @@ class Config:
     size: int = 256
     """Side of a stored image, pixels."""
     encoding: Literal["raw", "jpeg"] = "raw"
-    """raw: memory-mapped, size x size x 3 bytes an image; jpeg: quality 95, about a tenth of that, slower to read."""
+    """raw: memory-mapped, size x size x 3 bytes an image; jpeg: quality 95, about a sixth of that, slower to read."""
     validation: float = 0.1
     """Share of the images held out as the split val, where the folder has no val of its own."""
     ilsvrc_train: Path | None = None

@@ -1,11 +1,9 @@
 """Write packed sets: decoded by all cores, resumable after any interruption, corrupt images listed and left out."""
 
-import contextlib
 import hashlib
 import io
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from PIL import Image
 
 import files
 from model.data.packed import FORMAT, BadDataset, PackedSet
-from model.data.packed_writer import FILES, Encoding, PackedBlock, PackedWriter, PackingProgress
+from model.data.packed_writer import Encoding, PackedBlock, PackedWriter, PackingProgress
+from model.data.packing_folder import alone, check_place
 from model.data.sources import Source
 from model.data.threads import ahead, on_all_cores
 from model.preprocess import stored_image
@@ -43,9 +42,9 @@ def pack(
     inputs = {split: _inputs(source, encoding) for split, source in sources.items()}
     with files.translated(out, BadDataset, BadDataset):
         files.make_folder(out)
-        with _alone(out):
+        with alone(out):
             if not _is_complete(out, inputs):
-                _check_place(out, sources, encoding)
+                check_place(out, sources, encoding)
                 splits = {s: _pack_split(out / s, source, encoding, inputs[s], report) for s, source in sources.items()}
                 _conclude(out, sources["train"], encoding, splits)
             for split in sources:
@@ -159,36 +158,3 @@ def _check_agreement(sources: Mapping[str, Source]) -> None:
     for split, source in sources.items():
         if (source.classes, source.size) != (train.classes, train.size):
             raise BadDataset(f"split {split!r} has other classes or another size than the training images")
-
-
-def _check_place(out: Path, sources: Mapping[str, Source], encoding: Encoding) -> None:
-    """Nothing of the user's is overwritten; what will not fit is not begun (a raw set's size is known beforehand)."""
-    ours = {out / name for name in (*sources, ".lock", "mean.npy", "mean.npy.part", "meta.json.part")}
-    ours |= {out / split / name for split in sources for name in FILES}
-    if strange := sorted(file for place in (out, *map(out.joinpath, sources)) for file in _in_flight(place) - ours):
-        raise BadDataset(f"{out}: not an empty place, it holds {strange[0].relative_to(out)}; choose another")
-    if encoding == "raw":
-        needed = sum(len(source) * source.size**2 * 3 for source in sources.values())
-        needed -= sum(file.stat().st_size for split in sources for file in (out / split).glob("images.npy"))
-        if needed > (free := _free(out)):
-            raise BadDataset(f"{out}: needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free; try the encoding jpeg")
-
-
-def _free(place: Path) -> int:
-    """Bytes that may still be written there."""
-    return shutil.disk_usage(place).free
-
-
-def _in_flight(place: Path) -> set[Path]:
-    return set(place.iterdir()) if place.is_dir() else set()
-
-
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold the folder against a second process; the lock ends with the process, however that ends."""
-    try:
-        lock = files.locked(out / ".lock")
-    except files.AlreadyLocked as error:
-        raise BadDataset(f"{out}: another process is packing here") from error
-    with lock:
-        yield

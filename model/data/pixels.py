@@ -44,7 +44,7 @@ class RawPixels:
 
 @dataclass(frozen=True)
 class JpegPixels:
-    """Images as JPEG files end to end, about a tenth of the size, decoded by all cores when read."""
+    """Images as JPEG files end to end, about a sixth of the size, decoded by all cores when read."""
 
     data: NDArray[np.uint8]  # (bytes,)
     offsets: NDArray[np.int64]  # (n + 1,)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.data import packing
+from model.data import packing, packing_folder
 from model.data.folders import folder_source
 from model.data.packed import BadDataset, PackedSet
 from model.data.packed_writer import Encoding
@@ -181,17 +181,45 @@ def test_a_set_without_one_readable_image_is_refused(tmp_path: Path) -> None:
         pack(tmp_path / "set", {"train": fragile(3, broken=frozenset(range(3)))})
 
 
+class Ilsvrc(ArraySource):
+    """As many images as the archives hold, without them."""
+
+    def __len__(self) -> int:
+        return 1_281_167 + 50_000
+
+
+@pytest.mark.parametrize(
+    ("encoding", "complaint"),
+    [
+        ("raw", r"needs about 261\.7 GB, 40\.0 are free; try the encoding jpeg"),
+        ("jpeg", r"needs about 43\.6 GB, 40\.0 are free; make room or choose another disk"),
+    ],
+)
 def test_a_disk_too_small_is_noticed_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: Encoding, complaint: str
 ) -> None:
-    monkeypatch.setattr(packing, "_free", lambda _: 100)
-    with pytest.raises(BadDataset, match=r"needs 0\.0 GB, 0\.0 are free; try the encoding jpeg"):
-        pack(tmp_path / "set", {"train": fragile(5)})
+    monkeypatch.setattr(packing_folder, "_free", lambda _: 40_000_000_000)
+    images = Ilsvrc(np.zeros((1, 256, 256, 3), np.uint8), np.zeros(1, np.int64), ["a"], ("a",), "")
+    with pytest.raises(BadDataset, match=complaint):
+        pack(tmp_path / "set", {"train": images}, encoding=encoding)
     assert not (tmp_path / "set" / "train").exists()
 
 
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_what_is_packed_already_needs_no_room_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: Encoding
+) -> None:
+    monkeypatch.setattr(packing, "BLOCK", 10)
+    monkeypatch.setattr(packing, "DURABLE", 1)
+    with pytest.raises(Interrupted):
+        pack(tmp_path / "set", {"train": fragile(60, 32, fails_at=55)}, encoding=encoding)
+    needed = {"raw": 60 * 32 * 32 * 3, "jpeg": 60 * 32 * 32 // 2}[encoding]
+    monkeypatch.setattr(packing_folder, "_free", lambda _: needed // 2)
+    assert len(pack(tmp_path / "set", {"train": fragile(60, 32)}, encoding=encoding).split("train")) == 60
+
+
 def test_a_second_process_is_turned_away(tmp_path: Path) -> None:
-    with packing._alone(tmp_path), pytest.raises(BadDataset, match="another process is packing here"):
+    with packing_folder.alone(tmp_path), pytest.raises(BadDataset, match="another process is packing here"):
         pack(tmp_path, {"train": fragile(5)})
 
 
@@ -211,7 +239,7 @@ def test_corrupt_files_are_listed_and_left_out(tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from model.data import packing
+from model.data import packing, packing_folder
 from model.data.folders import folder_source
 packing.BLOCK, packing.DURABLE = 16, 1
 packing.pack(Path(sys.argv[2]), {"train": folder_source(sys.argv[1], 48)})
