@@ -73,7 +73,7 @@ class Trainer:
         self.learner = Learner(task, placement, state.weights)
         if state.progress.rates is not None:
             self.learner.optimiser.restore(placement.share(state.momentum), state.progress.rates)
-        self.schedule = schedule_of(task.recipe, task.steps)
+        self.schedule = schedule_of(task.recipe, task.steps, task.validation.labels)
         self.progress = state.progress
         self.started = time.monotonic() - state.progress.seconds
         self.pending_losses: list[Tensor] = []  # losses since the last look

@@ -8,9 +8,12 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model.train.recipes import TrainingRecipe
 
-__all__ = ["Levels", "OneCycle", "Plateau", "Rates", "Schedule", "Stalls", "schedule_of"]
+__all__ = ["Levels", "OneCycle", "Plateau", "Rates", "Schedule", "Stalls", "clearly_below_chance", "schedule_of"]
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,19 @@ class Rates:
 class Stalls:
     """What `plateau` remembers between epochs."""
 
-    best: float = math.inf  # lowest validation error at this rate or before
-    waited: int = 0  # epochs since then
-    drops: int = 0  # times that the rate was divided
+    best: float = math.inf  # lowest validation error so far
+    waited: int = 0  # epochs without a lower one that count towards a stall
+    drops: int = 0  # stalls so far: times that the rate was divided
 
-    def after(self, error: float, patience: int) -> "Stalls":
-        """After one more epoch with this validation error. A drop gives the new rate `patience` epochs of its own."""
+    def after(self, error: float, patience: int, learned: float = math.inf) -> "Stalls":
+        """The value after one more epoch with this validation error. The `patience`-th epoch of a stall is a drop.
+
+        Nothing counts before an error below `learned` was seen (see `clearly_below_chance`).
+        """
         if error < self.best:
             return Stalls(error, 0, self.drops)
+        if not self.best < learned:
+            return self
         if self.waited + 1 < patience:
             return Stalls(self.best, self.waited + 1, self.drops)
         return Stalls(self.best, 0, self.drops + 1)
@@ -67,12 +75,17 @@ class _Fixed:
 
 @dataclass(frozen=True)
 class Plateau:
-    """Divide by ten when validation error stops improving, `drops` times; the next stall ends the run (section 5)."""
+    """Divide by ten when validation error stops improving, `drops` times; the next stall ends the run (section 5).
+
+    `paper` starts with a long plateau at chance, which is no reason to lower the rate: its loss stays near ln(classes)
+    for thousands of steps. A stall counts only after an error below `learned` was seen.
+    """
 
     rate: float
     bias_rate: float
     drops: int
     patience: int
+    learned: float
 
     def rates(self, step: int, stalls: Stalls) -> Rates:
         """The base rate divided by ten per drop so far."""
@@ -82,7 +95,7 @@ class Plateau:
 
     def observe(self, stalls: Stalls, error: float) -> Stalls:
         """Count the epochs without improvement."""
-        return stalls.after(error, self.patience)
+        return stalls.after(error, self.patience, self.learned)
 
     def ended(self, stalls: Stalls) -> bool:
         """One stall more than there are drops."""
@@ -124,10 +137,24 @@ class OneCycle(_Fixed):
         return Rates(rate, rate * self.bias_rate)
 
 
-def schedule_of(recipe: TrainingRecipe, steps: int) -> Schedule:
-    """The recipe's schedule for a run of `steps` steps in all (>= 1)."""
+def clearly_below_chance(labels: NDArray[np.int64]) -> float:
+    """The validation error below which a network has learned something, for validation labels (n,), n >= 1.
+
+    Always naming the most frequent class is right on `hits` of the n images (1 / classes of them where all classes are
+    as frequent). A random guess is right about as often, with a standard deviation of sqrt(hits (1 - hits / n)).
+    Five standard deviations and two images more are out of its reach, also where `hits` is below 1. So few images that
+    this is more than n cannot tell learning from luck: the result is below 0, and no error is lower.
+    """
+    images = len(labels)
+    hits = int(np.unique_counts(labels).counts.max())
+    return 1 - (hits + 5 * math.sqrt(hits * (1 - hits / images)) + 2) / images
+
+
+def schedule_of(recipe: TrainingRecipe, steps: int, labels: NDArray[np.int64]) -> Schedule:
+    """The recipe's schedule for a run of `steps` (>= 1) steps in all, validated on images with these labels (n,)."""
     if recipe.schedule == "plateau":
-        return Plateau(recipe.rate, recipe.bias_rate, recipe.drops, recipe.patience)
+        learned = clearly_below_chance(labels)
+        return Plateau(recipe.rate, recipe.bias_rate, recipe.drops, recipe.patience, learned)
     if recipe.schedule == "one_cycle":
         return OneCycle(recipe.rate, recipe.bias_rate, steps)
     if recipe.schedule == "dexp":

@@ -15,6 +15,7 @@ from model.train.recipes import CIFAR, PAPER, RELEASE, TrainingRecipe
 from model.train.schedule import Rates, Stalls, schedule_of
 from model.train.step import Learner
 from tests.model.train.tasks import TINY, fresh, task
+from tests.model.train.test_schedule import LABELS
 
 
 def trained(classes: tuple[str, ...] = ("cat", "dog", "frog")) -> Checkpoint:
@@ -85,7 +86,7 @@ def test_weights_of_another_table_are_refused() -> None:
 def test_a_trained_network_learns_at_a_tenth_of_the_rates_on_its_own_image_sizes(recipe: TrainingRecipe) -> None:
     tuned = fine_tuning(recipe, replace(trained(), recipe=Recipe(256, 227)))
     assert (tuned.stored, tuned.crop) == (256, 227)
-    full, tenth = schedule_of(recipe, 100), schedule_of(tuned, 100)
+    full, tenth = schedule_of(recipe, 100, LABELS), schedule_of(tuned, 100, LABELS)
     for step in (0, 30, 99):
         usual, tuned_rates = full.rates(step, Stalls()), tenth.rates(step, Stalls())
         assert tuned_rates.weights == pytest.approx(usual.weights / 10)

@@ -21,7 +21,7 @@ from model.train.log import RunLog, curves, epochs, kernels
 from model.train.loop import Diverged, Epoch, Trainer
 from model.train.recipes import CIFAR, PAPER
 from model.train.run_folder import RunFolder
-from model.train.schedule import Rates, Stalls
+from model.train.schedule import Rates, Stalls, clearly_below_chance
 from model.train.state import BadRun, RunProgress, State, differences
 from model.train.step import Learner, TrainingTask
 from tests.model.train.tasks import Stripes, fresh, task
@@ -166,10 +166,15 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
 
 
 def test_plateau_ends_a_run_early(tmp_path: Path) -> None:
-    recipe = replace(PAPER, stored=32, crop=28, batch=16, epochs=50, rate=1e-9, patience=1, drops=1)
-    callback = trained(tmp_path / "run", task(recipe))
-    assert len(callback.epochs) == 3  # the best, a drop, the end
-    assert callback.epochs[-1].rates.weights == pytest.approx(1e-10)
+    """A network that has learned, and does not improve, gets a drop and then the end; one that has not goes on."""
+    recipe = replace(PAPER, stored=32, crop=28, batch=16, epochs=9, rate=0.03, patience=1, drops=1)
+    of = replace(task(recipe), validation=Stripes(100, seed=1))
+    callback = trained(tmp_path / "run", of)
+    assert min(epoch.scores.error for epoch in callback.epochs) < clearly_below_chance(of.validation.labels)
+    assert [epoch.rates.weights for epoch in callback.epochs[-2:]] == pytest.approx([0.03, 0.003])
+    assert len(callback.epochs) < 9
+    callback = trained(tmp_path / "slow", replace(of, recipe=replace(recipe, rate=1e-9)))
+    assert [epoch.rates.weights for epoch in callback.epochs] == pytest.approx([1e-9] * 9)
 
 
 def test_frozen_layers_do_not_move() -> None:
