@@ -1,109 +1,175 @@
-"""From a packed set to batches: the host's share, the way to augmented float, and what most people use instead."""
+"""From a packed dataset to batches: the host's share, the way to augmented float, and what most people use instead."""
 
 import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchvision.datasets import ImageFolder
-from torchvision.transforms import v2
 
 from model.allocator import keep_freed_memory
 from model.data.loader import order, read, window_of
 from model.data.packed import PackedSet, Split
+from model.data.packing import pack
+from model.data.sources import ArraySource
+from model.embed import choose_device
 from model.train.augment import augment, colour_basis, draw
-from model.train.recipes import RECIPES
-from scripts.benchmarks.timing import conditions, in_turn, table
+from model.train.recipes import RECIPES, TrainingRecipe
+from scripts.benchmarks.timing import Work, in_turn, table
+from scripts.command import Refused
+
+FOLDER = "ImageFolder + DataLoader"
+FOLDER_COUNT = 1024  # images a round for the baseline, which is some hundred times slower
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:
     """Time the way of images from disk to training batches."""
 
-    data: Path = Path("data/cifar10")  # packed set
-    images: Path | None = None  # the same photographs as class folders: the baseline, ImageFolder + DataLoader + PIL
-    preset: str = "release"  # whose augmentation
-    batch: int = 128
+    data: Path = Path("data/cifar10")  # packed dataset
+    noise: int = 0  # so many made images, packed at the preset's size into a temporary folder, instead of --data
+    images: Path | None = None  # the same images as class folders: the baseline, ImageFolder + DataLoader + PIL
+    preset: Literal["paper", "release", "cifar"] = "release"  # whose augmentation
+    batch: int = 128  # images
     count: tuple[int, ...] = (8192,)  # images a round; several: how the cost grows
-    rounds: int = 5
+    rounds: int = 5  # timed, after one that is not
     cold: bool = False  # also with the file's pages dropped from memory before each round
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N: where batches go
+    json: bool = False  # print JSON instead of a table
 
 
-def batches(split: Split, size: int, batch: int, count: int) -> Iterator[Tensor]:
-    """uint8 (batch, S, S, 3), shuffled as in training, until `count` images were read, over epochs if need be."""
+@dataclass(frozen=True)
+class Reading:
+    """One loader's figures."""
+
+    loader: str
+    images: int  # read in each round
+    images_per_s: float  # in the median round
+    fastest_ms: float
+    slowest_ms: float
+    of_folder: float | None  # times the baseline's rate, where that was asked for
+
+
+def measure(config: Loader) -> list[Reading]:
+    """Time every form at every count. Raises BadDataset, NoSuchDevice, Refused."""
+    keep_freed_memory()  # as scripts/train.py does
+    readings = []
+    with _dataset(config) as packed:
+        for count in config.count:
+            timings = in_turn(forms(config, packed, count), config.rounds)
+            base = timings[FOLDER].rate if FOLDER in timings else None
+            for name, timing in timings.items():
+                fastest, _, slowest = timing.milliseconds
+                times = timing.rate / base if base else None
+                readings.append(Reading(name, timing.handled, timing.rate, fastest, slowest, times))
+    return readings
+
+
+def shown(readings: list[Reading]) -> str:
+    """A table, a line a reading."""
+    rows = [
+        [
+            f"{r.images:,}",
+            r.loader,
+            f"{r.images_per_s:,.0f}",
+            f"{r.fastest_ms:.1f}-{r.slowest_ms:.1f}",
+            f"{r.of_folder:.1f} x" if r.of_folder else "-",
+        ]
+        for r in readings
+    ]
+    return table(["images", "loader", "img/s (median)", "ms a round", "of ImageFolder"], rows)
+
+
+def forms(config: Loader, packed: PackedSet, count: int) -> dict[str, Work]:
+    """What is compared; each opens the dataset anew (a page that is still mapped cannot be dropped)."""
+    recipe, device = RECIPES[config.preset], choose_device(config.device)
+    basis, mean = colour_basis(recipe, packed.pca).to(device), torch.from_numpy(packed.mean_image).to(device)
+
+    def stored() -> Iterator[Tensor]:
+        return batches(PackedSet.open(packed.path).split("train"), packed.size, config.batch, count, device)
+
+    def host() -> int:
+        return sum(len(images) for images in stored())
+
+    def augmented() -> int:
+        read_so_far = 0
+        for step, images in enumerate(stored()):
+            parameters = draw(0, step, len(images), recipe, colour=True)
+            read_so_far += len(augment(images, parameters, mean, basis, recipe))
+        return read_so_far
+
+    def cold() -> int:
+        drop_pages(packed.path)
+        return host()
+
+    named: dict[str, Work] = {"fc7, host's share (uint8)": host, "fc7, augmented to float": augmented}
+    if config.cold:
+        named["fc7, host's share, cold"] = cold
+    if config.images:
+        named[FOLDER] = folder_work(config.images, recipe, packed.size, config.batch, min(count, FOLDER_COUNT))
+    return named
+
+
+def batches(split: Split, size: int, batch: int, count: int, device: torch.device) -> Iterator[Tensor]:
+    """uint8 (batch, S, S, 3) on `device`, shuffled as in training, count // batch of them, over epochs if need be.
+
+    Raises Refused where there is not one whole batch.
+    """
+    if min(len(split), count) < batch:
+        raise Refused(f"{len(split)} images, {count} to read: --batch {batch} asks for more")
     epoch, left = 0, count // batch
-    device = torch.device("cpu")
     while left > 0:
         rows = order(0, epoch, len(split), window_of(size))
         full = [rows[i : i + batch] for i in range(0, len(rows) - batch + 1, batch)][:left]
-        yield from (read_batch.images for read_batch in read(split, full, size, device))
+        yield from (one.images for one in read(split, full, size, device))
         left, epoch = left - len(full), epoch + 1
 
 
-def folder_batches(config: Loader, size: int, count: int) -> Callable[[], None]:
-    """torchvision's way: PIL decodes, crops and mirrors in two worker processes."""
-    crop = RECIPES[config.preset].crop
-    steps = [v2.Resize(size), v2.RandomCrop(crop), v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32)]
-    loader = DataLoader(ImageFolder(str(config.images), v2.Compose(steps)), config.batch, shuffle=True, num_workers=2)
+def folder_work(images: Path, recipe: TrainingRecipe, size: int, batch: int, count: int) -> Work:
+    """torchvision's way: PIL decodes, crops and mirrors in two worker processes, count // batch batches a round."""
+    from torchvision.datasets import ImageFolder  # only the baseline needs torchvision
+    from torchvision.transforms import v2
 
-    def read_folder() -> None:
-        for done, _ in enumerate(loader, 1):
-            if done * config.batch >= count:
-                return
+    flip = v2.RandomHorizontalFlip()
+    steps = [v2.Resize(size), v2.RandomCrop(recipe.crop), flip, v2.ToImage(), v2.ToDtype(torch.float32)]
+    loader = DataLoader(ImageFolder(str(images), v2.Compose(steps)), batch, shuffle=True, num_workers=2)
+
+    def read_folder() -> int:
+        read_so_far = 0
+        for one, _ in loader:
+            read_so_far += len(one)
+            if read_so_far + batch > count:
+                break
+        return read_so_far
 
     return read_folder
 
 
 def drop_pages(folder: Path) -> None:
-    """Ask the system to forget the files' pages, as if the set had not been read for long."""
+    """Ask the system to forget the files' pages, as if the dataset had not been read for long."""
     for file in folder.rglob("images.*"):
         handle = os.open(file, os.O_RDONLY)
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(handle)
 
 
-def forms(config: Loader, packed: PackedSet, count: int) -> dict[str, Callable[[], object]]:
-    """What is compared; each opens the set anew (a page that is still mapped cannot be dropped) and reads `count`."""
-    recipe = RECIPES[config.preset]
-    basis, mean = colour_basis(recipe, packed.pca), torch.from_numpy(packed.mean_image)
-
-    def host() -> None:
-        for _ in batches(PackedSet.open(config.data).split("train"), packed.size, config.batch, count):
-            pass
-
-    def whole() -> None:
-        split = PackedSet.open(config.data).split("train")
-        for step, images in enumerate(batches(split, packed.size, config.batch, count)):
-            augment(images, draw(0, step, config.batch, recipe, colour=True), mean, basis, recipe)
-
-    def cold() -> None:
-        drop_pages(config.data)
-        host()
-
-    named: dict[str, Callable[[], object]] = {"fc7, host's share (uint8)": host, "fc7, augmented to float": whole}
-    if config.cold:
-        named["fc7, host's share, cold"] = cold
-    if config.images:
-        named["ImageFolder + DataLoader"] = folder_batches(config, packed.size, min(count, 1024))
-    return named
+@contextmanager
+def _dataset(config: Loader) -> Iterator[PackedSet]:
+    if not config.noise:
+        yield PackedSet.open(config.data)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield packed_noise(Path(folder) / "noise", config.noise, RECIPES[config.preset].stored)
 
 
-def measure(config: Loader) -> None:
-    """Print a table of every form at every count."""
-    packed = PackedSet.open(config.data)
-    keep_freed_memory()  # as scripts/train.py does
-    print(conditions())
-    print(f"{config.data}: {len(packed.split('train')):,} images of {packed.size} x {packed.size} pixels")
-    rows = []
-    for count in config.count:
-        timings = in_turn(forms(config, packed, count), config.rounds)
-        read_by = {name: min(count, 1024) if "Folder" in name else count for name in timings}
-        rates = {name: read_by[name] / timing.median for name, timing in timings.items()}
-        base = rates.get("ImageFolder + DataLoader")
-        for name, timing in timings.items():
-            times = f"{rates[name] / base:.1f} x" if base else "-"
-            rows.append([f"{count:,}", name, f"{rates[name]:,.0f}", timing.spread, times])
-    print(table(["images", "loader", "img/s (median)", "ms a round", "of ImageFolder"], rows))
+def packed_noise(out: Path, count: int, size: int) -> PackedSet:
+    """A packed dataset of `count` images of noise, the same every time."""
+    images = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+    labels, names = np.zeros(count, np.int64), [f"noise/{row:06}" for row in range(count)]
+    return pack(out, {"train": ArraySource(images, labels, names, ("noise",), f"noise {count} {size}")})

@@ -2,7 +2,6 @@
 
 import resource
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from index import exact, gpus_of
-from index.search import FlatIndex
-from index.store import Bundle, Generation
-from model import checkpoint
-from model.data.packed import PackedSet
-from model.embed import Embedder
-from model.evaluation import Figure, Scores, Tally
-from scripts.benchmarks.timing import conditions, in_turn, table
+from index import Bundle, FlatIndex, Generation, Searcher, exact, gpus_of
+from model import Embedder, PackedSet, load_checkpoint
+from model.evaluation import Figure, Tally, check_fit
+from scripts.benchmarks.timing import Timing, Work, in_turn, table
+from scripts.command import Refused
 
 K = 6  # Figure 4 shows six
 BLOCK = 500  # queries searched together
@@ -28,99 +24,164 @@ class Retrieval:
     """Measure a bundle on held-out images."""
 
     bundle: Path = Path("bundles/cifar10")
-    data: Path = Path("data/cifar10")  # packed set with the held-out images
+    data: Path = Path("data/cifar10")  # packed dataset with the held-out images
     split: str = "test"  # which of its splits they are
-    device: str = "auto"
-    checked: int = 200  # held-out images whose six neighbours are compared with brute force in NumPy
-    rounds: int = 20  # timed single requests
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    checked: int = 200  # held-out images whose six neighbours are compared with brute force in float64
+    rounds: int = 20  # timed single requests, after three that are not
+    json: bool = False  # print JSON instead of a table
 
 
-def measure(config: Retrieval) -> None:
-    """Print a table of figures with their conditions."""
+@dataclass(frozen=True)
+class Count:
+    """So many of so many."""
+
+    hits: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What was measured."""
+
+    indexed: int  # images
+    held_out: int  # images
+    top1: Figure  # accuracy, central view
+    top5: Figure
+    agreement: Figure  # share of the six nearest that have the held-out image's label
+    exact: Count  # held-out images whose six neighbours equal brute force in float64
+    themselves: Count  # indexed images that find themselves first, at distance 0
+    embedded_per_s: float  # images, in batches
+    searched_per_s: float  # queries, BLOCK at once
+    embed_ms: tuple[float, float, float]  # one image: fastest, median, slowest
+    search_ms: tuple[float, float, float]
+    numpy_ms: tuple[float, float, float]  # the same search by float32 brute force in NumPy
+    opening_s: float
+    peak_gib: float  # memory of this process
+
+
+def measure(config: Retrieval) -> Retrieved:
+    """Measure all of it. Raises BadBundle, BadDataset, BadCheckpoint, NoSuchDevice, Refused."""
     generation, packed = Bundle(config.bundle).current(), PackedSet.open(config.data)
-    embedder = Embedder(checkpoint.load(generation.checkpoint), config.device)
+    checkpoint = load_checkpoint(generation.checkpoint)
+    check_fit({str(config.bundle): checkpoint}, packed)
+    held_out = packed.split(config.split)
+    if len(held_out) < 2:
+        raise Refused(f"{config.data}: split {config.split!r} has {len(held_out)} images, at least two are needed")
+    embedder = Embedder(checkpoint, config.device)
     begun = time.perf_counter()
     searcher = FlatIndex(generation.features, generation.ids, gpus=gpus_of(str(embedder.device)))
-    opened = time.perf_counter() - begun
-    held_out = packed.split(config.split)
-    begun = time.perf_counter()
-    probabilities, features = embedder(held_out.images(slice(0, len(held_out))))
-    embedding = len(held_out) / (time.perf_counter() - begun)
-    begun = time.perf_counter()
+    opened = time.perf_counter()
+    images = held_out.images(slice(0, len(held_out)))
+    read = time.perf_counter()
+    probabilities, features = embedder(images)
+    embedded = time.perf_counter()
     found = np.concatenate([searcher.search(features[i : i + BLOCK], K)[1] for i in range(0, len(features), BLOCK)])
-    searching = len(features) / (time.perf_counter() - begun)
-    scores = _scores(probabilities, held_out.labels)
-    labels = _labels(generation, packed)
-    agreement = (labels[found] == held_out.labels[:, None]).mean(axis=1)
-    image, lengths = held_out.images(slice(0, 1)), np.square(generation.features).sum(axis=1)
-    requests: dict[str, Callable[[], object]] = {
-        "embed": lambda: embedder(image),
-        "search": lambda: searcher.search(features[:1], K),
-        "numpy": lambda: _numpy(generation.features, lengths, features[0]),
-    }
-    # One after the other, not in turn: each library's idle threads would spin in the way of the next one's.
-    single = {name: in_turn({name: request}, config.rounds, warm_up=3)[name] for name, request in requests.items()}
+    searched = time.perf_counter()
+    tally = Tally()
+    tally.add(torch.from_numpy(probabilities), torch.from_numpy(np.array(held_out.labels)))
+    scores = tally.scores()
+    embed, search, numpy = single_requests(embedder, searcher, generation, images[:1], features[:1], config.rounds)
+    return Retrieved(
+        indexed=len(generation.ids),
+        held_out=len(held_out),
+        top1=scores.top1,
+        top5=scores.top5,
+        agreement=agreement(labels_of(generation, found), held_out.labels),
+        exact=as_brute_force(generation, features[: config.checked], found[: config.checked]),
+        themselves=finding_themselves(generation, searcher, config.checked),
+        embedded_per_s=len(held_out) / (embedded - read),
+        searched_per_s=len(held_out) / (searched - embedded),
+        embed_ms=embed.milliseconds,
+        search_ms=search.milliseconds,
+        numpy_ms=numpy.milliseconds,
+        opening_s=opened - begun,
+        peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    )
+
+
+def shown(results: Retrieved) -> str:
+    """A table, a line a figure."""
+    r = results
     rows = [
-        ["top-1 accuracy, central view", _share(scores.top1)],
-        ["top-5 accuracy, central view", _share(scores.top5)],
-        [f"label agreement of the {K} nearest", _share(_mean(agreement))],
-        [f"held-out images whose {K} equal NumPy's brute force", _exact(generation, features, found, config.checked)],
-        ["indexed images that find themselves first, at 0", _themselves(generation, searcher, config.checked)],
-        ["embedding, in batches", f"{embedding:,.0f} img/s"],
-        [f"search, {BLOCK} queries at once", f"{searching:,.0f} queries/s"],
-        ["embedding one image", f"{single['embed'].median * 1e3:.1f} ms ({single['embed'].spread})"],
-        ["searching for one image", f"{single['search'].median * 1e3:.1f} ms ({single['search'].spread})"],
-        [
-            "the same by float32 brute force in NumPy",
-            f"{single['numpy'].median * 1e3:.1f} ms ({single['numpy'].spread})",
-        ],
-        ["opening the index", f"{opened:.2f} s"],
-        ["peak memory of this process", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"],
+        ["top-1 accuracy, central view", _share(r.top1)],
+        ["top-5 accuracy, central view", _share(r.top5)],
+        [f"label agreement of the {K} nearest", _share(r.agreement)],
+        [f"held-out images whose {K} equal brute force in float64", f"{r.exact.hits} of {r.exact.of}"],
+        ["indexed images that find themselves first, at 0", f"{r.themselves.hits} of {r.themselves.of}"],
+        ["embedding, in batches", f"{r.embedded_per_s:,.0f} img/s"],
+        [f"search, {BLOCK} queries at once", f"{r.searched_per_s:,.0f} queries/s"],
+        ["embedding one image", _range(r.embed_ms)],
+        ["searching for one image", _range(r.search_ms)],
+        ["the same by float32 brute force in NumPy", _range(r.numpy_ms)],
+        ["opening the index", f"{r.opening_s:.2f} s"],
+        ["peak memory of this process", f"{r.peak_gib:.2f} GiB"],
     ]
-    print(conditions())
-    print(f"{config.bundle}: {len(generation.ids):,} indexed; {len(held_out):,} held out in {config.data}")
-    print(table(["figure", "value"], rows))
+    return f"{r.indexed:,} images indexed, {r.held_out:,} held out\n{table(['figure', 'value'], rows)}"
 
 
-def _numpy(features: NDArray[np.float32], lengths: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.intp]:
+def labels_of(generation: Generation, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Class ids of indexed images, by the catalogue, -1 unknown; any shape of ids."""
+    return generation.catalogue.labels()[np.searchsorted(generation.ids, ids)]
+
+
+def agreement(neighbours: NDArray[np.int64], labels: NDArray[np.int64]) -> Figure:
+    """Mean share of each image's neighbours (n, k) that have its label (n,), with a normal 95 % interval."""
+    shares = (neighbours == labels[:, None]).mean(axis=1)
+    mean, reach = float(shares.mean()), 1.96 * float(shares.std(ddof=1)) / len(shares) ** 0.5
+    return Figure(mean, mean - reach, mean + reach)
+
+
+def as_brute_force(generation: Generation, features: NDArray[np.float32], found: NDArray[np.int64]) -> Count:
+    """Rows of `found` (n, K) that hold the ids which the definition gives for `features` (n, F)."""
+    _, expected = exact.nearest(generation.features, generation.ids, features, K)
+    return Count(int((found == expected).all(axis=1).sum()), len(expected))
+
+
+def finding_themselves(generation: Generation, searcher: Searcher, checked: int) -> Count:
+    """Indexed images, drawn at random, that are their own nearest neighbour at distance 0."""
+    count = min(checked, len(generation.ids))
+    rows = np.sort(np.random.default_rng(0).choice(len(generation.ids), count, replace=False))
+    distances, ids = searcher.search(np.asarray(generation.features[rows]), 1)
+    first = (ids[:, 0] == generation.ids[rows]) & (distances[:, 0] == 0)
+    return Count(int(first.sum()), count)
+
+
+def single_requests(
+    embedder: Embedder,
+    searcher: Searcher,
+    generation: Generation,
+    image: NDArray[np.uint8],
+    query: NDArray[np.float32],
+    rounds: int,
+) -> tuple[Timing, Timing, Timing]:
+    """Time embedding one image, searching for it, and the same search in NumPy.
+
+    One after the other, not in turn: each library's idle threads would spin in the way of the next one's.
+    """
+    lengths = np.square(generation.features).sum(axis=1)
+    requests: list[Work] = [
+        lambda: len(embedder(image)[1]),
+        lambda: len(searcher.search(query, K)[1]),
+        lambda: len([in_numpy(generation.features, lengths, query[0])]),
+    ]
+    embed, search, numpy = (in_turn({"": request}, rounds, warm_up=3)[""] for request in requests)
+    return embed, search, numpy
+
+
+def in_numpy(
+    features: NDArray[np.float32], lengths: NDArray[np.float32], query: NDArray[np.float32]
+) -> NDArray[np.intp]:
     """What most people write: nearest rows by |x|^2 - 2 x.q, the lengths known, ties and rounding left to chance."""
     distances = lengths - 2 * (features @ query)
     nearest = np.argpartition(distances, K)[:K]
     return nearest[np.argsort(distances[nearest])]
 
 
-def _scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:
-    tally = Tally()
-    tally.add(torch.from_numpy(probabilities), torch.from_numpy(np.asarray(labels)))
-    return tally.scores()
-
-
-def _labels(generation: Generation, packed: PackedSet) -> NDArray[np.int64]:
-    """Class id by image id, for every indexed image."""
-    labels = np.full(int(generation.ids[-1]) + 1, -1, np.int64)
-    train = packed.split("train").labels
-    labels[generation.ids] = train[generation.ids]
-    return labels
-
-
-def _exact(generation: Generation, features: NDArray[np.float32], found: NDArray[np.int64], checked: int) -> str:
-    _, expected = exact.nearest(generation.features, generation.ids, features[:checked], K)
-    equal = (found[:checked] == expected).all(axis=1)
-    return f"{int(equal.sum())} of {len(equal)}"
-
-
-def _themselves(generation: Generation, searcher: FlatIndex, checked: int) -> str:
-    rows = np.random.default_rng(0).choice(len(generation.ids), min(checked, len(generation.ids)), replace=False)
-    distances, ids = searcher.search(np.asarray(generation.features[np.sort(rows)]), 1)
-    first = (ids[:, 0] == generation.ids[np.sort(rows)]) & (distances[:, 0] == 0)
-    return f"{int(first.sum())} of {len(rows)}"
-
-
-def _mean(values: NDArray[np.float64]) -> Figure:
-    half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
-    mean = float(values.mean())
-    return Figure(mean, mean - half, mean + half)
-
-
 def _share(figure: Figure) -> str:
     return f"{figure.value:.2%} (95 %: {figure.low:.2%} to {figure.high:.2%})"
+
+
+def _range(milliseconds: tuple[float, float, float]) -> str:
+    fastest, median, slowest = milliseconds
+    return f"{median:.1f} ms ({fastest:.1f}-{slowest:.1f})"

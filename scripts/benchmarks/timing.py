@@ -11,38 +11,51 @@ import torch
 
 from model.provenance import commit
 
-__all__ = ["Timing", "conditions", "in_turn", "table"]
+__all__ = ["Timing", "Work", "conditions", "in_turn", "table"]
+
+Work = Callable[[], int]  # one round; it returns how many images, or queries, it handled
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one thing, over several rounds."""
+    """Several rounds of one thing."""
 
-    seconds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """Seconds."""
-        return statistics.median(self.seconds)
+    seconds: tuple[float, ...]  # of each round
+    handled: int  # images or queries in a round
 
     @property
-    def spread(self) -> str:
-        """Fastest and slowest, ms."""
-        return f"{min(self.seconds) * 1e3:.1f}-{max(self.seconds) * 1e3:.1f}"
+    def rate(self) -> float:
+        """Images or queries a second, in the median round."""
+        return self.handled / statistics.median(self.seconds)
+
+    @property
+    def milliseconds(self) -> tuple[float, float, float]:
+        """Of the fastest, the median and the slowest round."""
+        return (
+            min(self.seconds) * 1e3,
+            statistics.median(self.seconds) * 1e3,
+            max(self.seconds) * 1e3,
+        )
 
 
-def in_turn(things: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
-    """Run each thing once a round, in the order given; the first `warm_up` rounds do not count."""
+def in_turn(things: Mapping[str, Work], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
+    """Run each thing once a round, in the order given; the first `warm_up` rounds do not count.
+
+    Raises ValueError when a thing handles different numbers in different rounds: its rate would mean nothing.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in things}
+    handled: dict[str, set[int]] = {name: set() for name in things}
     for turn in range(warm_up + rounds):
         for name, thing in things.items():
             start = time.perf_counter()
-            thing()
+            handled[name].add(thing())
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if turn >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
-    return {name: Timing(tuple(taken)) for name, taken in seconds.items()}
+    if uneven := [name for name, counts in handled.items() if len(counts) > 1]:
+        raise ValueError(f"rounds of different sizes: {', '.join(uneven)}")
+    return {name: Timing(tuple(taken), handled[name].pop()) for name, taken in seconds.items()}
 
 
 def conditions() -> str:

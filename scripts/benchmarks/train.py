@@ -1,31 +1,49 @@
 """One training step of the network: ours against the plain torch form, and against no response norm at all."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.allocator import keep_freed_memory
+from model.distributed.placement import OneProcess
+from model.embed import choose_device
 from model.network.alexnet import TABLES, AlexNet, Conv, Dense, Table, even, initialise
-from model.network.dropout import dropout_masks
 from model.network.response_norm import ResponseNorm
 from model.train.optimiser import SGD
 from model.train.recipes import RECIPES
 from model.train.schedule import Rates
-from scripts.benchmarks.timing import conditions, in_turn, table
+from scripts.benchmarks.timing import Work, in_turn, table
+
+PLAIN, BARE = "plain torch, float32", "no response norm"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
     """Time one training step (forward, backward, update) of a whole network, in turn with its baselines."""
 
-    preset: str = "paper"  # paper, release or cifar
+    preset: Literal["paper", "release", "cifar"] = "paper"  # network and recipe
     batch: tuple[int, ...] = (128,)  # images a step; several: how the cost grows
     classes: int = 1000
     rounds: int = 5  # timed steps of each form, after one that is not
     allocator: bool = True  # keep freed memory, as scripts/train.py does; for all forms alike
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    json: bool = False  # print JSON instead of a table
+
+
+@dataclass(frozen=True)
+class Step:
+    """One form's figures."""
+
+    batch: int  # images a step
+    form: str
+    images_per_s: float  # in the median step
+    fastest_ms: float
+    slowest_ms: float
+    of_plain: float  # times the rate of plain torch in float32
+    of_no_norm: float | None  # times the rate of the same network without its response norms
 
 
 class Plain(nn.Module):
@@ -79,71 +97,95 @@ def without_norm(whole: Table) -> Table:
     return replace(whole, rows=tuple(kept))
 
 
-def our_step(network: AlexNet, x: Tensor, labels: Tensor, bf16: bool) -> Callable[[], None]:
-    """A step as training.py makes it: masks, autocast, the paper's update."""
-    network = network.to(memory_format=torch.channels_last)
+def our_step(of: Table, classes: int, x: Tensor, labels: Tensor, *, bf16: bool) -> Work:
+    """A step as scripts/train.py makes it: its network (compiled on a GPU where that can be), masks and update."""
+    place = OneProcess(x.device)
+    network = place.network(of, classes)
+    network.load_state_dict(_weights(of, classes))
     x = x.to(memory_format=torch.channels_last)
-    optimiser = SGD(dict(network.named_parameters()), RECIPES[network.table.name])
-    steps = iter(range(1 << 30))
-    batch, columns = len(x), range(network.table.columns)
+    optimiser = SGD(dict(network.named_parameters()), RECIPES[of.name])
+    numbers = iter(range(1 << 30))
 
-    def step() -> None:
-        masks = dropout_masks(
-            network.table, seed=0, step=next(steps), batch=batch, rows=slice(None), columns=columns, device=x.device
-        )
+    def step() -> int:
+        masks = place.masks(of, seed=0, step=next(numbers), batch=len(x))
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
             logits, _ = network(x, masks)
         F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
         optimiser.step(Rates(1e-4, 1e-4))
+        return len(x)
 
     return step
 
 
-def plain_step(network: AlexNet, x: Tensor, labels: Tensor) -> Callable[[], None]:
+def plain_step(of: Table, classes: int, x: Tensor, labels: Tensor, *, bf16: bool) -> Work:
     """A step as the torch tutorials make it."""
+    network = AlexNet(of, classes).to(x.device)
+    network.load_state_dict(_weights(of, classes))
     plain = Plain(network)
     optimiser = torch.optim.SGD(plain.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
 
-    def step() -> None:
+    def step() -> int:
         optimiser.zero_grad()
-        F.cross_entropy(plain(x), labels).backward()  # type: ignore[no-untyped-call]
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            logits = plain(x)
+        F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
+        return len(x)
 
     return step
 
 
-def forms(config: Train, batch: int) -> Mapping[str, Callable[[], None]]:
-    """What is compared, each with its own weights."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    whole = TABLES[config.preset]
+def forms(config: Train, batch: int) -> dict[str, Work]:
+    """What is compared, each with weights of its own. Raises NoSuchDevice."""
+    device, whole = choose_device(config.device), TABLES[config.preset]
     random = torch.Generator().manual_seed(0)
     x = (torch.randn(batch, 3, whole.crop, whole.crop, generator=random) * 60).to(device)
     labels = torch.randint(config.classes, (batch,), generator=random).to(device)
-
-    def fresh(of: Table) -> AlexNet:
-        return initialise(AlexNet(of, config.classes), torch.Generator().manual_seed(0)).to(device)
-
-    bare = without_norm(whole)
-    return {
-        "plain torch, float32": plain_step(fresh(whole), x, labels),
-        "fc7, float32": our_step(fresh(whole), x, labels, bf16=False),
-        "fc7, bfloat16": our_step(fresh(whole), x, labels, bf16=True),
-        "no response norm, float32": our_step(fresh(bare), x, labels, bf16=False),
-        "no response norm, bfloat16": our_step(fresh(bare), x, labels, bf16=True),
+    bare, given = without_norm(whole), (config.classes, x, labels)
+    named = {
+        PLAIN: plain_step(whole, *given, bf16=False),
+        "fc7, float32": our_step(whole, *given, bf16=False),
+        "fc7, bfloat16": our_step(whole, *given, bf16=True),
+        f"{BARE}, float32": our_step(bare, *given, bf16=False),
+        f"{BARE}, bfloat16": our_step(bare, *given, bf16=True),
     }
+    if device.type == "cuda":
+        named["plain torch, bfloat16"] = plain_step(whole, *given, bf16=True)
+    return named
 
 
-def measure(config: Train) -> None:
-    """Print a table of every form at every batch size."""
-    kept = config.allocator and keep_freed_memory()
-    print(f"{conditions()}; freed memory is {'kept' if kept else 'given back to the system'}")
-    rows = []
+def measure(config: Train) -> list[Step]:
+    """Time every form at every batch size. Raises NoSuchDevice."""
+    if config.allocator:
+        keep_freed_memory()
+    steps = []
     for batch in config.batch:
         timings = in_turn(forms(config, batch), config.rounds)
-        base = timings["plain torch, float32"].median
         for name, timing in timings.items():
-            bare = timings[name.replace("fc7", "no response norm")].median if name.startswith("fc7") else None
-            ratios = [f"{base / timing.median:.2f} x", f"{bare / timing.median:.0%}" if bare else "-"]
-            rows.append([str(batch), name, f"{batch / timing.median:.1f}", timing.spread, *ratios])
-    head = ["batch", f"{config.preset}, one training step", "img/s (median)", "ms", "of plain", "of no norm"]
-    print(table(head, rows))
+            bare = timings[name.replace("fc7", BARE)].rate if name.startswith("fc7") else None
+            fastest, _, slowest = timing.milliseconds
+            ratios = timing.rate / timings[PLAIN].rate, timing.rate / bare if bare else None
+            steps.append(Step(batch, name, timing.rate, fastest, slowest, *ratios))
+    return steps
+
+
+def shown(config: Train, steps: list[Step]) -> str:
+    """A table, a line a form and batch size."""
+    rows = [
+        [
+            str(s.batch),
+            s.form,
+            f"{s.images_per_s:.1f}",
+            f"{s.fastest_ms:.1f}-{s.slowest_ms:.1f}",
+            f"{s.of_plain:.2f} x",
+            f"{s.of_no_norm:.0%}" if s.of_no_norm else "-",
+        ]
+        for s in steps
+    ]
+    return table(
+        ["batch", f"{config.preset}, one training step", "img/s (median)", "ms", "of plain", "of no norm"], rows
+    )
+
+
+def _weights(of: Table, classes: int) -> dict[str, Tensor]:
+    return initialise(AlexNet(of, classes), torch.Generator().manual_seed(0)).state_dict()

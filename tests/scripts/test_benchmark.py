@@ -1,10 +1,19 @@
 """What the benchmarks compare computes the same: a baseline of another network would be no baseline."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 import torch
 
 from model.network.alexnet import PAPER, AlexNet, initialise
-from scripts.benchmarks.timing import in_turn, table
-from scripts.benchmarks.train import Plain, without_norm
+from scripts.benchmarks import train
+from scripts.benchmarks.timing import Timing, in_turn, table
+from scripts.benchmarks.train import Plain, Train, without_norm
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_plain_form_is_the_same_network() -> None:
@@ -22,10 +31,45 @@ def test_leaving_out_the_norm_leaves_out_nothing_else() -> None:
 
 def test_things_are_timed_in_turn_and_the_first_round_does_not_count() -> None:
     calls: list[str] = []
-    timings = in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
+
+    def thing(name: str) -> int:
+        calls.append(name)
+        return 7
+
+    timings = in_turn({"a": lambda: thing("a"), "b": lambda: thing("b")}, rounds=2)
     assert calls == ["a", "b"] * 3
-    assert [len(timing.seconds) for timing in timings.values()] == [2, 2]
+    assert [(len(timing.seconds), timing.handled) for timing in timings.values()] == [(2, 7), (2, 7)]
+
+
+def test_a_rate_is_that_of_the_median_round() -> None:
+    timing = Timing((0.1, 0.4, 0.2), handled=10)
+    assert timing.rate == 50
+    assert timing.milliseconds == (100, 200, 400)
+
+
+def test_rounds_of_different_sizes_have_no_rate() -> None:
+    sizes = iter([3, 3, 4])
+    with pytest.raises(ValueError, match="rounds of different sizes: uneven"):
+        in_turn({"uneven": lambda: next(sizes)}, rounds=2)
 
 
 def test_a_table_reads_as_markdown() -> None:
     assert table(["what", "n"], [["one", "1"]]) == "| what | n |\n|------|---|\n| one  | 1 |"
+
+
+def test_a_training_step_is_compared_with_plain_torch_and_with_no_norm() -> None:
+    steps = {step.form: step for step in train.measure(Train(preset="cifar", batch=(4,), classes=3, rounds=1))}
+    plain, ours, bare = (
+        steps[name].images_per_s for name in ("plain torch, float32", "fc7, float32", "no response norm, float32")
+    )
+    assert steps["fc7, float32"].of_plain == pytest.approx(ours / plain)
+    assert steps["fc7, float32"].of_no_norm == pytest.approx(ours / bare)
+    assert steps["plain torch, float32"].of_no_norm is None
+
+
+def test_the_command_prints_json_for_machines() -> None:
+    flags = ["search", "--rows", "50", "--width", "8", "--batch", "2", "3", "--checked", "4", "--rounds", "1", "--json"]
+    said = subprocess.run([sys.executable, "scripts/benchmark.py", *flags], cwd=ROOT, capture_output=True, check=True)
+    told = json.loads(said.stdout)
+    assert "torch" in told["conditions"]
+    assert [(row["batch"], row["equal"], row["checked"]) for row in told["rows"]] == [(2, 4, 4), (3, 4, 4)]

@@ -1,0 +1,92 @@
+"""Exact search over made features: on the CPU, and on a GPU where FAISS sees one. Needs no bundle and no dataset."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import FlatIndex, exact, gpus_of
+from scripts.benchmarks.timing import Work, in_turn, table
+from scripts.command import Refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Time the nearest-neighbour search over features of noise."""
+
+    rows: int = 50_000  # indexed features
+    width: int = 4096  # numbers in each
+    batch: tuple[int, ...] = (1, 500)  # queries searched together
+    k: int = 6  # neighbours
+    checked: int = 20  # queries whose neighbours are compared with brute force in float64
+    rounds: int = 5  # timed, after one that is not
+    json: bool = False  # print JSON instead of a table
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One index's figures."""
+
+    index: str
+    batch: int  # queries searched together
+    queries_per_s: float  # in the median round
+    fastest_ms: float
+    slowest_ms: float
+    equal: int  # of the checked queries, those whose neighbours equal brute force in float64
+    checked: int
+
+
+def measure(config: Search) -> list[Searched]:
+    """Time every index at every batch size. Raises Refused."""
+    if min(config.rows, config.width, config.k, config.checked, config.rounds, *config.batch) < 1:
+        raise Refused("every number must be at least 1")
+    features, ids = noise(config.rows, config.width, seed=0), np.arange(config.rows, dtype=np.int64)
+    queries = noise(max(*config.batch, config.checked), config.width, seed=1)
+    _, expected = exact.nearest(features, ids, queries[: config.checked], config.k)
+    searched = []
+    for name, (gpus, float16) in places().items():
+        index = FlatIndex(features, ids, gpus=gpus, float16=float16)
+        found = index.search(queries[: config.checked], config.k)[1]
+        equal = int((found == expected).all(axis=1).sum())
+        for batch in config.batch:
+            timing = in_turn({name: work(index, queries[:batch], config.k)}, config.rounds)[name]
+            fastest, _, slowest = timing.milliseconds
+            searched.append(Searched(name, batch, timing.rate, fastest, slowest, equal, len(expected)))
+    return searched
+
+
+def shown(config: Search, searched: list[Searched]) -> str:
+    """A table, a line an index and batch size."""
+    rows = [
+        [
+            s.index,
+            f"{s.batch:,}",
+            f"{s.queries_per_s:,.1f}",
+            f"{s.fastest_ms:.1f}-{s.slowest_ms:.1f}",
+            f"{s.equal} of {s.checked}",
+        ]
+        for s in searched
+    ]
+    head = [f"{config.rows:,} x {config.width:,}", "batch", "queries/s (median)", "ms", "as brute force"]
+    return table(head, rows)
+
+
+def noise(count: int, width: int, seed: int) -> NDArray[np.float32]:
+    """(count, width) float32, half of it 0 as after ReLU."""
+    return np.maximum(np.random.default_rng(seed).standard_normal((count, width), dtype=np.float32), 0)
+
+
+def places() -> dict[str, tuple[tuple[int, ...], bool]]:
+    """What can search here: the numbers of its GPUs, and whether in float16."""
+    gpu = gpus_of("cuda:0")
+    on_gpu = {"GPU, float32": (gpu, False), "GPU, float16": (gpu, True)} if gpu else {}
+    return {"CPU, float32": ((), False), **on_gpu}
+
+
+def work(index: FlatIndex, queries: NDArray[np.float32], k: int) -> Work:
+    """One search for all queries."""
+
+    def search() -> int:
+        return len(index.search(queries, k)[1])
+
+    return search

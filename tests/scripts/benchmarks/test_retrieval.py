@@ -1,0 +1,111 @@
+"""The retrieval benchmark's figures on a bundle small enough to work them out from the definition."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from index import Bundle, FlatIndex, Generation
+from model import Embedder, load_checkpoint
+from model.data.packing import pack
+from model.data.sources import ArraySource
+from scripts.benchmarks.retrieval import (
+    Count,
+    K,
+    Retrieval,
+    as_brute_force,
+    finding_themselves,
+    labels_of,
+    measure,
+    shown,
+)
+from scripts.command import Refused
+from tests.images import photograph
+from tests.service.bundles import BROKEN, CLASSES, EACH, build
+
+HELD_OUT = np.stack([photograph(32, 32, seed=100 + i) for i in range(9)])
+LABELS = np.array([0, 1, 2, 2, 1, 0, 0, 2, 1])
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A bundle of class folders, one image of them broken, and a dataset whose training images it does not index."""
+
+    bundle: Path
+    data: Path
+    generation: Generation
+    features: NDArray[np.float32]  # of the held-out images
+    probabilities: NDArray[np.float32]
+
+
+def packed(out: Path, labels: NDArray[np.int64]) -> Path:
+    def source(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ArraySource:
+        names = [str(row) for row in range(len(images))]
+        return ArraySource(images, labels, names, CLASSES, f"{labels.tolist()}")
+
+    pack(out, {"train": source(HELD_OUT[:3], np.zeros(3, np.int64)), "test": source(HELD_OUT[: len(labels)], labels)})
+    return out
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
+    folder = tmp_path_factory.mktemp("retrieval")
+    bundle = build(folder)
+    generation = Bundle(bundle).current()
+    probabilities, features = Embedder(load_checkpoint(generation.checkpoint), "cpu")(HELD_OUT)
+    yield Collection(bundle, packed(folder / "packed", LABELS), generation, features, probabilities)
+    generation.close()
+
+
+def neighbours(collection: Collection, query: NDArray[np.float32]) -> list[int]:
+    """The K nearest images' ids, from all distances."""
+    generation = collection.generation
+    distances = [float(np.linalg.norm(row.astype(np.float64) - query)) for row in generation.features]
+    return [image_id for _, image_id in sorted(zip(distances, generation.ids.tolist(), strict=True))[:K]]
+
+
+def test_the_figures_are_those_of_the_definition(collection: Collection) -> None:
+    results = measure(Retrieval(bundle=collection.bundle, data=collection.data, device="cpu", checked=5, rounds=1))
+    right = sum(int(row.argmax()) == label for row, label in zip(collection.probabilities, LABELS, strict=True))
+    # An image's id is its position, BROKEN among them, and its class the folder that it came from.
+    alike = [
+        sum(image_id // EACH == label for image_id in neighbours(collection, query)) / K
+        for query, label in zip(collection.features, LABELS, strict=True)
+    ]
+    assert (results.indexed, results.held_out) == (EACH * len(CLASSES) - 1, 9)
+    assert results.top1.value == pytest.approx(right / 9)
+    assert results.top5.value == 1  # there are three classes
+    assert results.agreement.value == pytest.approx(sum(alike) / 9)
+    assert 0 < results.agreement.low < results.agreement.value < results.agreement.high < 1
+    assert (results.exact, results.themselves) == (Count(5, 5), Count(5, 5))
+    lines = [[cell.strip() for cell in line.split("|")] for line in shown(results).splitlines()]
+    (told,) = (line[2] for line in lines if line[1:2] == ["label agreement of the 6 nearest"])
+    assert told.startswith(f"{sum(alike) / 9:.2%} (95 %: ")
+
+
+def test_labels_are_the_catalogues_whatever_was_left_out(collection: Collection) -> None:
+    ids = np.array([[BROKEN - 1, BROKEN + 1], [0, 29]])
+    np.testing.assert_array_equal(labels_of(collection.generation, ids), [[1, 1], [0, 2]])
+
+
+def test_a_wrong_neighbour_is_counted(collection: Collection) -> None:
+    found = np.array([neighbours(collection, query) for query in collection.features])
+    assert as_brute_force(collection.generation, collection.features, found) == Count(9, 9)
+    found[3, 5] = BROKEN
+    found[4, :2] = found[4, 1::-1]  # the right ones in the wrong order
+    assert as_brute_force(collection.generation, collection.features, found) == Count(7, 9)
+
+
+def test_an_image_that_finds_another_first_is_counted(collection: Collection) -> None:
+    generation = collection.generation
+    moved = FlatIndex(generation.features, np.roll(generation.ids, 1))
+    assert finding_themselves(generation, moved, 10) == Count(0, 10)
+
+
+def test_one_image_is_refused(collection: Collection, tmp_path: Path) -> None:
+    data = packed(tmp_path / "packed", LABELS[:1])
+    with pytest.raises(Refused, match="'test' has 1 images, at least two are needed"):
+        measure(Retrieval(bundle=collection.bundle, data=data, device="cpu"))
