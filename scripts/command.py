@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_origin, get_type_hints
 
 import tyro
 
@@ -32,10 +32,10 @@ def parse(config: type[Config], arguments: Sequence[str], environment: Mapping[s
     ``--help``.
     """
     variables: list[str] = []
-    for name in _fields(config):
+    for name, kind in _fields(config).items():
         value = environment.get(f"FC7_{name.upper()}")
         if value:  # empty is unset, as compose files write it
-            variables += _flag(name, value)
+            variables += _flag(name, kind, value)
     shown, complaint = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(complaint):
@@ -70,17 +70,27 @@ def _is_ours(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in PACKAGES
 
 
-def _fields(config: Any) -> list[str]:
-    if dataclasses.is_dataclass(config):
-        return [field.name for field in dataclasses.fields(config)]
-    return list(getattr(config, "model_fields", ()))  # a pydantic model; a union of jobs takes no variables
+def _fields(config: Any) -> dict[str, Any]:
+    """The type of each field that a variable can set; none for a union of jobs."""
+    if not dataclasses.is_dataclass(config):
+        return {}
+    kinds = get_type_hints(config)
+    return {field.name: kinds[field.name] for field in dataclasses.fields(config)}
 
 
-def _flag(name: str, value: str) -> list[str]:
-    flag = name.replace("_", "-")
-    if value.lower() in ("true", "false"):
+def _flag(name: str, kind: Any, value: str) -> list[str]:
+    """A variable as flags. Only a field of several values is divided, at spaces, as a shell does. Raises Refused."""
+    flag, variable = name.replace("_", "-"), f"FC7_{name.upper()}"
+    if kind is bool:
+        if value.lower() not in ("true", "false"):
+            raise Refused(f"{variable}: true or false, not {value!r}")
         return [f"--{flag}" if value.lower() == "true" else f"--no-{flag}"]
-    return [f"--{flag}", *shlex.split(value)]
+    if get_origin(kind) is not tuple:
+        return [f"--{flag}={value}"]
+    try:
+        return [f"--{flag}", *shlex.split(value)]
+    except ValueError as error:
+        raise Refused(f"{variable}: {value!r} has a quote that is not closed") from error
 
 
 def _one_line(box: str) -> str:

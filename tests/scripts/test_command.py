@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.command import Refused, parse
+from service.settings import Settings
 
 PROGRAM = """
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Job:
     data: Path = Path("data/cifar10")
     views: int = 1
     resume: bool = False
+    mean: Path | None = None
     checkpoint: tuple[Path, ...] = ()
 
 
@@ -51,6 +53,21 @@ def test_flags_win_over_variables_and_variables_over_defaults() -> None:
     assert given == Job(data=Path("flag"), views=3, resume=False, checkpoint=(Path("c"),))
 
 
+@pytest.mark.parametrize("value", ["/my data", "it's", "true", "--strange", "a=b", " "])
+def test_a_variable_for_one_value_is_taken_whole(value: str) -> None:
+    assert parse(Job, [], {"FC7_DATA": value}).data == Path(value)
+    assert parse(Job, [], {"FC7_MEAN": value}).mean == Path(value)
+    assert parse(Settings, [], {"FC7_BUNDLE": value, "FC7_PORT": "0"}) == Settings(bundle=Path(value), port=0)
+
+
+def test_a_variable_for_several_values_is_divided_as_a_shell_does() -> None:
+    assert parse(Job, [], {"FC7_CHECKPOINT": "'/my data/a' b\\ c d"}).checkpoint == (
+        Path("/my data/a"),
+        Path("b c"),
+        Path("d"),
+    )
+
+
 def test_an_empty_variable_is_unset() -> None:
     assert parse(Job, [], {"FC7_DATA": ""}) == Job()
 
@@ -61,6 +78,8 @@ def test_an_empty_variable_is_unset() -> None:
         (["--views", "ten"], {}, "Error parsing --views: invalid literal for int() with base 10: 'ten'"),
         ([], {"FC7_VIEWS": "ten"}, "Error parsing --views: invalid literal for int() with base 10: 'ten'"),
         (["--view", "1"], {}, "Unrecognized options: --view"),
+        ([], {"FC7_RESUME": "yes"}, "FC7_RESUME: true or false, not 'yes'"),
+        ([], {"FC7_CHECKPOINT": "it's"}, 'FC7_CHECKPOINT: "it\'s" has a quote that is not closed'),
     ],
 )
 def test_a_bad_argument_is_one_clear_line(arguments: list[str], environment: dict[str, str], message: str) -> None:
