@@ -7,8 +7,7 @@ replicas average theirs.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,13 +16,12 @@ from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 
 from model.distributed.exchange import ColumnExchange, HybridExchange, split_sizes
+from model.distributed.gradients import GradientAverager
 from model.distributed.layout import Layout
 from model.network.alexnet import AlexNet, Table, identity
 from model.network.dropout import dropout_masks
 
 __all__ = ["Columns", "Hybrid"]
-
-BUCKET = 32 * 2**20  # bytes of gradients averaged by one collective
 
 
 class Columns:
@@ -41,13 +39,17 @@ class Columns:
         self.sent: Counter[tuple[str, str]] = Counter()
         self._across_replicas, self._across_columns = mesh.get_group("replica"), mesh.get_group("column")
         self._asked: tuple[Tensor, dist.Work] | None = None
+        self._averager: GradientAverager | None = None
 
     def network(self, table: Table, classes: int) -> AlexNet:
         """The columns that live here."""
         mine = split_sizes(classes, self.columns)[self.column]
         exchange = ColumnExchange(self._across_columns, classes, self.sent) if self.columns > 1 else identity
         network = AlexNet(table, mine, columns=table.columns // self.columns, exchange=exchange)
-        return network.to(self.device).to(memory_format=torch.channels_last)
+        network = network.to(self.device).to(memory_format=torch.channels_last)
+        if self.replicas > 1:
+            self._averager = GradientAverager(network.parameters(), self._across_replicas)
+        return network
 
     def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
         """Of this replica's images and this column's units."""
@@ -65,11 +67,10 @@ class Columns:
         """The columns of replica 0 under each other, on the CPU of the main process; elsewhere nothing."""
         return _merge(mine, self._across_columns) if self.replica == 0 else {}
 
-    @torch.no_grad()
-    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Over the replicas of this column, a bucket at a time while the next is packed."""
-        if self.replicas > 1:
-            _average([p.grad for p in parameters if p.grad is not None], self._across_replicas)
+    def average_gradients(self) -> None:
+        """Over the replicas of this column; the collectives have been running since the backward pass."""
+        if self._averager is not None:
+            self._averager.finish()
 
     def total(self, values: Tensor) -> Tensor:
         """Over the replicas; columns of one replica hold the same values."""
@@ -108,7 +109,7 @@ class Hybrid(Columns):
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
         super().__init__(layout, device)
-        self._slices: set[int] = set()  # ids of the parameters that are a slice
+        self._slices: list[Tensor] = []  # the parameters of the dense layers
 
     def network(self, table: Table, classes: int) -> AlexNet:
         """All convolutions, a slice of each dense layer."""
@@ -117,7 +118,10 @@ class Hybrid(Columns):
         network = AlexNet(table, mine, slices=self.replicas, exchange=exchange)
         network.register_forward_hook(lambda _, given, out: tuple(exchange.own(x, len(given[0])) for x in out))
         network = network.to(self.device).to(memory_format=torch.channels_last)
-        self._slices = {id(parameter) for name, parameter in network.named_parameters() if _is_dense(name)}
+        parameters = dict(network.named_parameters())
+        self._slices = [parameter for name, parameter in parameters.items() if _is_dense(name)]
+        convolutions = [parameter for name, parameter in parameters.items() if not _is_dense(name)]
+        self._averager = GradientAverager(convolutions, self._across_replicas)
         return network
 
     def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
@@ -145,11 +149,11 @@ class Hybrid(Columns):
         }
 
     @torch.no_grad()
-    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
+    def average_gradients(self) -> None:
         """Convolutions over the processes; a slice has the sum over all images already, from each process's loss."""
-        super().average_gradients([p for p in parameters if id(p) not in self._slices])
-        for parameter in parameters:
-            if id(parameter) in self._slices and parameter.grad is not None:
+        super().average_gradients()
+        for parameter in self._slices:
+            if parameter.grad is not None:
                 parameter.grad /= self.replicas
 
 
@@ -171,19 +175,3 @@ def _merge(mine: Mapping[str, Tensor], group: dist.ProcessGroup) -> dict[str, Te
         if parts:
             whole[name] = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
     return whole
-
-
-def _average(gradients: Sequence[Tensor], group: dist.ProcessGroup) -> None:
-    """Replace each by its mean over `group`."""
-    ends = torch.tensor([gradient.nbytes for gradient in gradients]).cumsum(0).tolist()
-    sent = []
-    for _, bucket in groupby(zip(gradients, ends, strict=True), key=lambda pair: pair[1] // BUCKET):
-        members = [gradient for gradient, _ in bucket]
-        flat = torch.cat([gradient.reshape(-1) for gradient in members])
-        sent.append((members, flat, dist.all_reduce(flat, group=group, async_op=True)))
-    for members, flat, work in sent:
-        work.wait()
-        flat.div_(group.size())
-        for gradient in members:
-            mean, flat = flat.tensor_split([gradient.numel()])
-            gradient.copy_(mean.view(gradient.shape))

@@ -6,7 +6,7 @@ process holds. `OneProcess` is the whole of both; columns.py has the other one.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -39,8 +39,8 @@ class Placement(Protocol):
     def gather(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The one-device form of every process's part, on the CPU and contiguous; empty where not `is_main`."""
 
-    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Replace each `.grad` by its mean over the replicas."""
+    def average_gradients(self) -> None:
+        """Replace each `.grad` of the network by its mean over the replicas. Called once after each backward pass."""
 
     def total(self, values: Tensor) -> Tensor:
         """Sum of a small float64 tensor over the replicas, the same on every process."""
@@ -84,7 +84,7 @@ class OneProcess:
         """A copy, so that training may go on while it is written."""
         return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in mine.items()}
 
-    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
+    def average_gradients(self) -> None:
         """One replica is its own mean."""
 
     def total(self, values: Tensor) -> Tensor:

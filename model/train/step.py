@@ -83,7 +83,7 @@ class Learner:
         loss = F.cross_entropy(logits.float(), batch.labels)
         # The objective is the sum over the processes of one network.
         (loss / self.placement.columns).backward()  # type: ignore[no-untyped-call]
-        self.placement.average_gradients(list(self.optimiser.parameters.values()))
+        self.placement.average_gradients()
         self.optimiser.step(rates)
         return loss.detach()
 
