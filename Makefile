@@ -1,10 +1,10 @@
 # make demo   fetch CIFAR-10, train, index, serve: about five minutes on two cores, downloads aside
-# make test   the whole suite        make lint   format, lint, types, import rules        make docker-test   build and bring up
+# make test   the whole suite        make lint   format, lint, types, import rules        make docker-test   build and try the Docker image
 PYTHON ?= python3
 PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export PYTHONUNBUFFERED = 1
 
-.PHONY: demo test lint browser clean
+.PHONY: demo test lint docker-test browser clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -18,6 +18,9 @@ lint: .venv/ready-dev
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+docker-test: .venv/ready
+	@.venv/bin/python scripts/docker_test.py
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fc7 needs Python 3.11 or newer: make PYTHON=python3.11")'

@@ -1,0 +1,53 @@
+"""`docker compose` for tests: no image and no container, but the real batch job and the real service in their place.
+
+Each call is a line of $FAKE_DOCKER/calls; $FAKE_DOCKER/broken holds the name of a command that fails.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+STATE = Path(os.environ["FAKE_DOCKER"])
+ROOT = Path(__file__).parents[2]
+
+
+def up() -> None:
+    """Index the folder of images with an untrained network, serve it, return once it answers."""
+    from model.checkpoint import save  # here, because they take seconds that the other commands need not take
+    from tests.service.bundles import network
+
+    save(STATE / "network", network())
+    index: list[str | Path] = [
+        "--checkpoint",
+        STATE / "network",
+        "--images",
+        os.environ["IMAGES"],
+        "--bundle",
+        STATE / "bundle",
+    ]
+    subprocess.run(
+        [sys.executable, ROOT / "scripts/build_index.py", "--device", "cpu", *index], check=True, timeout=120
+    )
+    serve: list[str | Path] = ["--bundle", STATE / "bundle", "--port", os.environ["FC7_PORT"], "--device", "cpu"]
+    with subprocess.Popen([sys.executable, ROOT / "scripts/serve.py", *serve], stdout=subprocess.PIPE) as service:
+        (STATE / "pid").write_text(str(service.pid))
+        assert service.stdout is not None
+        assert service.stdout.readline().startswith(b"fc7 is at ")
+        os._exit(0)  # the service stays
+
+
+def down() -> None:
+    """End the service, if there is one."""
+    if (STATE / "pid").exists():
+        os.kill(int((STATE / "pid").read_text()), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    words = sys.argv[sys.argv.index("--file") + 2 :]
+    with (STATE / "calls").open("a") as calls:
+        print(*sys.argv[1:4], *words, file=calls)
+    if words[0] == (STATE / "broken").read_text():
+        sys.exit(f"{words[0]} is broken")
+    {"up": up, "down": down}.get(words[0], lambda: None)()

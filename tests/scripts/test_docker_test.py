@@ -1,0 +1,49 @@
+"""make docker-test with a stand-in for docker: it asks a real service its question, and always takes down."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "compose --project-name fc7-docker-test"
+BUILD, UP, LOGS, DOWN = (
+    f"{PROJECT} {words}" for words in ("build", "up --wait fc7", "logs --tail 50", "down --volumes")
+)
+
+
+def docker_test(state: Path, broken: str) -> tuple[int, str, str, list[str]]:
+    """Exit code, output, errors, and the calls of docker."""
+    (state / "broken").write_text(broken)
+    (state / "bin").mkdir()
+    fake = state / "bin/docker"
+    fake.write_text(f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m tests.scripts.fake_docker "$@"\n')
+    fake.chmod(0o755)
+    path = f"{fake.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "scripts/docker_test.py"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "FAKE_DOCKER": str(state), "FC7_PRESET": "release", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr, (state / "calls").read_text().splitlines()
+
+
+def test_it_builds_brings_up_asks_and_takes_down(tmp_path: Path) -> None:
+    code, out, error, calls = docker_test(tmp_path, "")
+    assert (code, calls) == (0, [BUILD, UP, DOWN]), error
+    assert out.endswith("the image builds, starts and answers\n")
+
+
+@pytest.mark.parametrize(("broken", "expected"), [("build", [BUILD, LOGS, DOWN]), ("up", [BUILD, UP, LOGS, DOWN])])
+def test_a_step_that_fails_is_told_and_everything_is_taken_down(
+    broken: str, expected: list[str], tmp_path: Path
+) -> None:
+    code, _, error, calls = docker_test(tmp_path, broken)
+    assert (code, calls) == (2, expected)
+    assert error.splitlines()[-1].startswith(f"docker_test.py: docker compose {broken}: ")
