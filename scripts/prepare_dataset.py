@@ -43,7 +43,7 @@ def sources(config: Config) -> tuple[str, dict[str, EncodedSource]]:
     train, validation, devkit = archives
     if config.images is not None or train is None or validation is None or devkit is None:
         raise BadDataset("give --images, or --ilsvrc-train, --ilsvrc-validation and --devkit together")
-    splits = ilsvrc_sources(train, validation, devkit, config.size)
+    splits = ilsvrc_sources(train, validation, devkit, config.size, counting("MB"))
     return "ilsvrc2012", {**splits, "train": shuffled(splits["train"])}
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 import files
 from model.data.cifar10_files import Cifar10, read
 from model.data.packed import BadDataset, PackedSet
-from model.data.packing import Report, pack
-from model.data.sources import ArraySource
+from model.data.packing import pack
+from model.data.sources import ArraySource, Report
 
 __all__ = ["CLASSES", "cache_folder", "check", "fetch", "obtain"]
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from model.data.packed import BadDataset, PackedSet
-from model.data.sources import EncodedImage, EncodedSource, PackedSource, packed_source
+from model.data.sources import EncodedImage, EncodedSource, PackedSource, packed_source, printable
 
 __all__ = ["folder_source", "open_source"]
 
@@ -19,7 +19,7 @@ def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None =
     if not root.is_dir():
         raise BadDataset(f"{root}: not a folder; a folder of class folders is wanted")
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    found = tuple(_printable(folder.name) for folder in folders)
+    found = tuple(printable(folder.name) for folder in folders)
     classes = found if classes is None else classes
     if unknown := sorted(set(found) - set(classes)):
         raise BadDataset(f"{root}: classes that the training images do not have: {', '.join(unknown[:5])}")
@@ -55,9 +55,4 @@ def _is_image_file(file: Path) -> bool:
 
 def _encoded(root: Path, file: Path, label: int) -> EncodedImage:
     about = file.stat()
-    return EncodedImage(_printable(str(file.relative_to(root))), label, str(file), 0, about.st_size, about.st_mtime_ns)
-
-
-def _printable(name: str) -> str:
-    """A name as one line of UTF-8: what a file system allows beyond that is written as an escape."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\n", "\\n").replace("\r", "\\r")
+    return EncodedImage(printable(str(file.relative_to(root))), label, str(file), 0, about.st_size, about.st_mtime_ns)

@@ -13,17 +13,18 @@ import re
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from model.data.matfile import read_mat
 from model.data.packed import BadDataset
-from model.data.sources import EncodedImage, EncodedSource
+from model.data.sources import EncodedImage, EncodedSource, Report, printable
 
 __all__ = ["Devkit", "ilsvrc_sources", "read_devkit"]
 
+MEGABYTE = 1_000_000
 NUMBER = re.compile(r"_(\d+)\.JPEG$", re.IGNORECASE)
 
 
@@ -36,12 +37,17 @@ class Devkit:
     truth: tuple[int, ...]  # class id of validation image 1, 2, ...
 
 
-def ilsvrc_sources(train: Path, validation: Path, devkit: Path, size: int) -> dict[str, EncodedSource]:
-    """Splits "train" and "val" of the archives, at S = `size`. Raises BadDataset for archives that are not those."""
+def ilsvrc_sources(
+    train: Path, validation: Path, devkit: Path, size: int, report: Report = lambda *_: None
+) -> dict[str, EncodedSource]:
+    """Splits "train" and "val" of the archives, at S = `size`. Raises BadDataset for archives that are not those.
+
+    All headers are read, 1.33 million of them in 145 GB; `report` counts the megabytes of each archive.
+    """
     kit = read_devkit(devkit)
     return {
-        "train": EncodedSource(_train_images(train, kit), kit.names, size),
-        "val": EncodedSource(_validation_images(validation, kit), kit.names, size),
+        "train": EncodedSource(_train_images(train, kit, report), kit.names, size),
+        "val": EncodedSource(_validation_images(validation, kit, report), kit.names, size),
     }
 
 
@@ -77,26 +83,25 @@ def _kit_files(path: Path) -> dict[str, bytes]:
     return found
 
 
-def _train_images(path: Path, kit: Devkit) -> list[EncodedImage]:
+def _train_images(path: Path, kit: Devkit, report: Report) -> list[EncodedImage]:
     labels = {wnid: label for label, wnid in enumerate(kit.wnids)}
     images = []
     with _told(path), path.open("rb") as file:
-        for inner in _members(file, 0):
+        for inner in _reported(_members(path, file, 0, path.stat().st_size), path, report):
             wnid = Path(inner.name).stem
             if wnid not in labels:
                 raise BadDataset(f"{path}: {inner.name} is not the archive of a class of the kit")
-            _check_whole(path, inner)
-            for member in _members(file, inner.offset_data):
+            for member in _members(path, file, inner.offset_data, inner.offset_data + inner.size):
                 images.append(_encoded(path, member, f"{wnid}/{Path(member.name).name}", labels[wnid]))
     if missing := set(kit.wnids) - {image.name.split("/")[0] for image in images}:
         raise BadDataset(f"{path}: no images of {len(missing)} of the kit's classes, {min(missing)} for one")
     return images
 
 
-def _validation_images(path: Path, kit: Devkit) -> list[EncodedImage]:
+def _validation_images(path: Path, kit: Devkit, report: Report) -> list[EncodedImage]:
     images = []
     with _told(path), path.open("rb") as file:
-        for member in _members(file, 0):
+        for member in _reported(_members(path, file, 0, path.stat().st_size), path, report):
             name = Path(member.name).name
             number = int(found[1]) if (found := NUMBER.search(name)) else 0
             if not 1 <= number <= len(kit.truth):
@@ -107,21 +112,45 @@ def _validation_images(path: Path, kit: Devkit) -> list[EncodedImage]:
     return sorted(images, key=lambda image: image.name)
 
 
-def _members(file: BinaryIO, start: int) -> Iterator[tarfile.TarInfo]:
-    """The files of the uncompressed tar that begins at byte `start`; their offsets count from the file's beginning."""
+def _members(path: Path, file: BinaryIO, start: int, stop: int) -> Iterator[tarfile.TarInfo]:
+    """The files of the uncompressed tar in bytes `start` to `stop`; their offsets count from the file's beginning.
+
+    Raises BadDataset for a member that goes back or reaches beyond `stop`, and where a header is damaged: tarfile
+    takes a negative size, which can repeat a member for ever, and ends in silence at what is no header.
+    """
+    end = start
     file.seek(start)
     with tarfile.open(fileobj=file, mode="r:") as tar:
-        yield from (member for member in tar if member.isfile())
+        for member in tar:
+            if member.offset >= stop:
+                break
+            if member.offset < end or member.size < 0:
+                raise BadDataset(f"{path}: damaged at byte {member.offset:,}")
+            if member.offset_data + member.size > stop:
+                raise BadDataset(f"{path}: ends within {member.name}; the download is not complete")
+            end = member.offset_data
+            if member.isfile():
+                end += -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                yield member
+    file.seek(end)
+    if file.read(min(tarfile.BLOCKSIZE, max(0, stop - end))).strip(b"\0"):
+        raise BadDataset(f"{path}: damaged at byte {end:,}")
+
+
+def _reported(members: Iterable[tarfile.TarInfo], path: Path, report: Report) -> Iterator[tarfile.TarInfo]:
+    """The same members; `report` is called with the megabytes that lie behind, once for each at most."""
+    reached, total = 0, path.stat().st_size // MEGABYTE
+    for member in members:
+        yield member
+        if reached < (now := (member.offset_data + member.size) // MEGABYTE) < total:
+            reached = now
+            report(path.name, now, total)
+    if total:
+        report(path.name, total, total)
 
 
 def _encoded(path: Path, member: tarfile.TarInfo, name: str, label: int) -> EncodedImage:
-    _check_whole(path, member)
-    return EncodedImage(name, label, str(path), member.offset_data, member.size)
-
-
-def _check_whole(path: Path, member: tarfile.TarInfo) -> None:
-    if member.offset_data + member.size > path.stat().st_size:
-        raise BadDataset(f"{path}: ends within {member.name}; the download is not complete")
+    return EncodedImage(printable(name), label, str(path), member.offset_data, member.size)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,11 @@ import files
 from model.data.packed import FORMAT, BadDataset, PackedSet
 from model.data.packed_writer import Encoding, PackedBlock, PackedWriter, PackingProgress
 from model.data.packing_folder import alone, check_place
-from model.data.sources import Source
+from model.data.sources import Report, Source
 from model.data.threads import ahead, on_all_cores
 from model.preprocess import stored_image
 
-__all__ = ["Encoding", "Report", "pack", "principal_colours"]
-
-Report = Callable[[str, int, int], None]  # split, images done, images in all
+__all__ = ["Encoding", "pack", "principal_colours"]
 
 BLOCK = 256  # images read ahead and held in memory, 50 MB at S = 256
 DURABLE = 16  # blocks between two points that a killed run goes on from

@@ -5,7 +5,8 @@ A collection's files are regions: a whole file of a class folder, or a stretch o
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,11 +23,13 @@ __all__ = [
     "EncodedSource",
     "Item",
     "PackedSource",
+    "Report",
     "Source",
     "packed_source",
+    "printable",
 ]
 
-WHOLE = -1  # a region's length: to the end of the file
+Report = Callable[[str, int, int], None]  # how far a long job is: of what, how much is done, how much in all
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ class EncodedImage:
     name: str
     label: int
     file: str
-    offset: int = 0  # bytes
-    length: int = WHOLE  # bytes
+    offset: int  # bytes
+    length: int  # bytes
     stamp: int = 0  # the file's time of change in ns, where the file is the image
 
     def data(self) -> bytes:
@@ -161,3 +164,8 @@ def packed_source(packed: PackedSet, split: str = "train") -> PackedSource:
     """The collection that one split of a packed set is. Raises BadDataset for a split that it has not."""
     fingerprint = hashlib.sha256(f"{packed.fingerprint} {split}".encode()).hexdigest()
     return PackedSource(packed.classes, packed.size, fingerprint, packed.split(split))
+
+
+def printable(name: str) -> str:
+    """A name as one line of UTF-8: what a file system allows beyond that is written as an escape."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\n", "\\n").replace("\r", "\\r")

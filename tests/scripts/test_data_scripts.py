@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from model.data import ilsvrc
 from model.data.packed import BadDataset, PackedSet
 from scripts.prepare_dataset import Config, job
 from scripts.progress import counting
 from tests.images import encoded, photograph
+from tests.model.data.ilsvrc_archives import make_archives
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +56,18 @@ def test_prepare_dataset_refuses_before_it_writes(
     with pytest.raises(BadDataset, match=complaint):
         job(config)
     assert not (tmp_path / "data").exists()
+
+
+def test_prepare_dataset_says_how_far_the_archives_headers_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ilsvrc, "MEGABYTE", 512)
+    train, validation, devkit = make_archives(tmp_path)
+    job(Config(ilsvrc_train=train, ilsvrc_validation=validation, devkit=devkit, out=tmp_path / "set", size=16))
+    lines = capsys.readouterr().err.splitlines()
+    for archive in (train, validation):
+        total = archive.stat().st_size // 512
+        assert any(line.startswith(f"{archive.name}: {total} of {total}") for line in lines)
 
 
 def test_fetch_cifar10_names_each_source_that_failed(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The ILSVRC archives in their exact layout, small: labels through the kit's own synsets, images read in place."""
 
-import io
 import json
 import struct
 import tarfile
@@ -10,64 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.data import ilsvrc
 from model.data.ilsvrc import ilsvrc_sources, read_devkit
 from model.data.matfile import read_mat
 from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
 from model.data.splits import shuffled
 from model.preprocess import stored_image
-from tests.images import encoded, photograph
-
-# Written by scipy.io.savemat, compressed, with the fields of the real kit; ids 1-4 are leaves, 5 and 6 lie above them.
-META = Path(__file__).parents[2] / "golden" / "ilsvrc_meta.mat"
-WNIDS = {1: "n02119789", 2: "n03126707", 3: "n02012849", 4: "n01440764"}
-TRUTH = [4, 1, 3, 3, 2]
-
-
-def tar(members: dict[str, bytes], mode: str = "w") -> bytes:
-    """An archive of these files."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, data in members.items():
-            about = tarfile.TarInfo(name)
-            about.size = len(data)
-            archive.addfile(about, io.BytesIO(data))
-    return out.getvalue()
-
-
-def jpeg(seed: int) -> bytes:
-    return encoded(photograph(60, 80, seed=seed), "JPEG")
+from tests.model.data.ilsvrc_archives import META, TRUTH, WNIDS, Archives, jpeg, kit, make_archives, tar
 
 
 @pytest.fixture
-def archives(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """The train tar of tars, the validation tar and the development kit."""
-    inner = {
-        f"{wnid}.tar": tar({f"{wnid}_{number}.JPEG": jpeg(10 * ilsvrc + number) for number in range(3)})
-        for ilsvrc, wnid in sorted(WNIDS.items(), key=lambda item: item[1])
-    }
-    (tmp_path / "train.tar").write_bytes(tar(inner))
-    names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in (3, 1, 5, 2, 4)]  # in no order, as tars may be
-    (tmp_path / "val.tar").write_bytes(tar({name: jpeg(int(name[15:23])) for name in names}))
-    (tmp_path / "kit.tar.gz").write_bytes(kit(META.read_bytes()))
-    return tmp_path / "train.tar", tmp_path / "val.tar", tmp_path / "kit.tar.gz"
+def archives(tmp_path: Path) -> Archives:
+    return make_archives(tmp_path)
 
 
-def kit(meta: bytes, truth: str = "\n".join(map(str, TRUTH)) + "\n") -> bytes:
-    """The kit's archive, with a readme and the synsets' copy that it does not mean."""
-    top = "ILSVRC2012_devkit_t12"
-    files = {f"{top}/readme.txt": b"...", f"{top}/data/meta.mat": meta, f"{top}/evaluation/meta.mat": b"x"}
-    return tar({**files, f"{top}/data/ILSVRC2012_validation_ground_truth.txt": truth.encode()}, "w:gz")
-
-
-def test_the_kits_ids_are_mapped_by_its_synsets_not_by_sorting(archives: tuple[Path, Path, Path]) -> None:
+def test_the_kits_ids_are_mapped_by_its_synsets_not_by_sorting(archives: Archives) -> None:
     found = read_devkit(archives[2])
     assert found.wnids == ("n01440764", "n02012849", "n02119789", "n03126707")
     assert found.names == ("tench", "crane (n02012849)", "kit fox", "crane (n03126707)")
     assert [found.wnids[label] for label in found.truth] == [WNIDS[ilsvrc] for ilsvrc in TRUTH]
 
 
-def test_images_are_read_where_they_lie(archives: tuple[Path, Path, Path]) -> None:
+def test_images_are_read_where_they_lie(archives: Archives) -> None:
     splits = ilsvrc_sources(*archives, size=24)
     train, val = splits["train"].read(0, 99), splits["val"].read(0, 99)
     assert [item.name for item in train] == [f"{w}/{w}_{n}.JPEG" for w in sorted(WNIDS.values()) for n in range(3)]
@@ -82,7 +46,7 @@ def test_images_are_read_where_they_lie(archives: tuple[Path, Path, Path]) -> No
         np.testing.assert_array_equal(item.image, stored_image(jpeg(number), 24))
 
 
-def test_they_are_packed_like_any_other_collection(archives: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_they_are_packed_like_any_other_collection(archives: Archives, tmp_path: Path) -> None:
     splits = ilsvrc_sources(*archives, size=24)
     pack(tmp_path / "set", {**splits, "train": shuffled(splits["train"])}, encoding="jpeg")
     packed = PackedSet.open(tmp_path / "set")
@@ -93,7 +57,7 @@ def test_they_are_packed_like_any_other_collection(archives: tuple[Path, Path, P
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_a_partial_download_is_refused_by_name(archives: tuple[Path, Path, Path], which: int) -> None:
+def test_a_partial_download_is_refused_by_name(archives: Archives, which: int) -> None:
     whole = archives[which].read_bytes()
     end = len(whole.rstrip(b"\0"))  # a tar is padded beyond its last file
     for keep in (0, 100, end // 2, *(range(512, end, 512) if which < 2 else ())):  # between two files, too
@@ -105,7 +69,65 @@ def test_a_partial_download_is_refused_by_name(archives: tuple[Path, Path, Path]
         ilsvrc_sources(*archives, size=24)
 
 
-def test_archives_in_each_others_place_are_refused(archives: tuple[Path, Path, Path]) -> None:
+def test_reading_the_headers_reports_how_far_it_is(archives: Archives, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ilsvrc, "MEGABYTE", 512)
+    told: list[tuple[str, int, int]] = []
+    ilsvrc_sources(*archives, size=24, report=lambda *row: told.append(row))
+    for archive, members in ((archives[0], 4), (archives[1], 5)):
+        total = archive.stat().st_size // 512
+        done = [row[1] for row in told if row[0] == archive.name and row[2] == total]
+        assert len(done) == members + 1
+        assert done == sorted(set(done))
+        assert done[-1] == total
+    monkeypatch.undo()
+    told.clear()
+    ilsvrc_sources(*archives, size=24, report=lambda *row: told.append(row))
+    assert told == []  # less than a megabyte each
+
+
+def header(name: str, size: int) -> bytes:
+    about = tarfile.TarInfo(name)
+    about.size = size
+    return about.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("which", [0, 1], ids=["train", "validation"])
+def test_a_member_that_leads_back_is_not_followed_for_ever(archives: Archives, which: int) -> None:
+    """A negative size puts the next header before this one."""
+    name = ("n01440764.tar", "ILSVRC2012_val_00000001.JPEG")[which]
+    archives[which].write_bytes(header(name, 0) + header(name, -512) + bytes(10240))
+    with pytest.raises(BadDataset, match=f"{archives[which].name}: damaged at byte 512"):
+        ilsvrc_sources(*archives, size=24)
+
+
+def test_a_damaged_header_within_a_class_is_no_silent_end(archives: Archives) -> None:
+    whole = archives[0].read_bytes()
+    at = whole.index(b"n01440764_1.JPEG")
+    archives[0].write_bytes(whole[:at] + b"X" * 512 + whole[at + 512 :])
+    with pytest.raises(BadDataset, match=f"train.tar: damaged at byte {at:,}"):
+        ilsvrc_sources(*archives, size=24)
+
+
+def test_a_class_ends_where_its_archive_ends_with_or_without_a_mark(archives: Archives) -> None:
+    """Without its end mark, the first class's archive must not run on into the second's."""
+    inner = {f"{wnid}.tar": tar({f"{wnid}_0.JPEG": jpeg(0)}) for wnid in sorted(WNIDS.values())}
+    first = min(inner)
+    end = len(inner[first].rstrip(b"\0"))
+    inner[first] = inner[first][: end + -end % 512]
+    archives[0].write_bytes(tar(inner))
+    train = ilsvrc_sources(*archives, size=24)["train"]
+    assert [image.name for image in train.images] == [f"{wnid}/{wnid}_0.JPEG" for wnid in sorted(WNIDS.values())]
+
+
+def test_strange_names_stay_one_line_each(archives: Archives, tmp_path: Path) -> None:
+    inner = {f"{wnid}.tar": tar({"two\nlines.JPEG": jpeg(0), "\udcff.JPEG": jpeg(1)}) for wnid in WNIDS.values()}
+    archives[0].write_bytes(tar(inner))
+    packed = pack(tmp_path / "set", ilsvrc_sources(*archives, size=24))
+    assert list(packed.split("train").names[:2]) == ["n02119789/two\\nlines.JPEG", "n02119789/\\xff.JPEG"]
+
+
+def test_archives_in_each_others_place_are_refused(archives: Archives) -> None:
     train, val, devkit = archives
     with pytest.raises(BadDataset, match="is not the archive of a class of the kit"):
         ilsvrc_sources(val, val, devkit, 24)
@@ -115,7 +137,7 @@ def test_archives_in_each_others_place_are_refused(archives: tuple[Path, Path, P
         ilsvrc_sources(train, val, val, 24)
 
 
-def test_a_kit_that_contradicts_itself_is_refused(archives: tuple[Path, Path, Path]) -> None:
+def test_a_kit_that_contradicts_itself_is_refused(archives: Archives) -> None:
     for data in (kit(META.read_bytes(), "4\n9\n"), kit(META.read_bytes(), "cat\n")):
         archives[2].write_bytes(data)
         with pytest.raises(BadDataset, match="do not fit together"):
