@@ -1,10 +1,13 @@
-# make demo   fetch CIFAR-10, train, index, serve: about five minutes on two cores, downloads aside
-# make test   the whole suite        make lint   format, lint, types, import rules        make docker-test   build and try the Docker image
+# make demo         fetch CIFAR-10, train, index, serve: about five minutes on two cores, downloads aside
+# make test         the whole suite
+# make lint         format, lint, types, import rules
+# make docker-test  build the Docker image and try it
+# make gpu          on a machine with a GPU: its tests and benchmarks, under ten minutes
 PYTHON ?= python3
 PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export PYTHONUNBUFFERED = 1
 
-.PHONY: demo test lint docker-test browser clean
+.PHONY: demo test lint docker-test gpu browser clean
 .DELETE_ON_ERROR:
 
 demo: .venv/ready
@@ -21,6 +24,10 @@ lint: .venv/ready-dev
 
 docker-test: .venv/ready
 	@.venv/bin/python scripts/docker_test.py
+
+# With the torch (2.11 or newer) and the other packages that the machine has: nothing is installed.
+gpu:
+	@PYTHONPATH=. $(PYTHON) scripts/gpu.py
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fc7 needs Python 3.11 or newer: make PYTHON=python3.11")'

@@ -1,30 +1,19 @@
 """Measure the training step, the loader, the search or retrieval: conditions, then a table or JSON."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from scripts.benchmarks import loader, retrieval, search, train
-from scripts.benchmarks.timing import conditions
+from scripts.benchmarks.settings import Loader, Retrieval, Search, Train
 from scripts.command import run
 
 
-def job(config: train.Train | loader.Loader | search.Search | retrieval.Retrieval) -> None:
+def job(config: Train | Loader | Search | Retrieval) -> None:
     """Measure what was named, and print it."""
-    results: list[Any]
-    match config:
-        case train.Train():
-            results = train.measure(config)
-            table = train.shown(config, results)
-        case loader.Loader():
-            results = loader.measure(config)
-            table = loader.shown(results)
-        case search.Search():
-            results = search.measure(config)
-            table = search.shown(config, results)
-        case retrieval.Retrieval():
-            results = [retrieval.measure(config)]
-            table = retrieval.shown(results[0])
+    from scripts.benchmarks.timing import conditions
+
+    results, table = _measured(config)
     if config.json:
         rows = [asdict(row) for row in results]
         print(json.dumps({"conditions": conditions(), "settings": asdict(config), "rows": rows}, default=str))
@@ -32,5 +21,30 @@ def job(config: train.Train | loader.Loader | search.Search | retrieval.Retrieva
         print(f"{conditions()}\n{table}")
 
 
+def _measured(config: Train | Loader | Search | Retrieval) -> tuple[Sequence[Any], str]:
+    """The figures, and the table that shows them. Each benchmark imports only what it measures."""
+    match config:
+        case Train():
+            from scripts.benchmarks import train
+
+            steps = train.measure(config)
+            return steps, train.shown(config, steps)
+        case Loader():
+            from scripts.benchmarks import loader
+
+            readings = loader.measure(config)
+            return readings, loader.shown(readings)
+        case Search():
+            from scripts.benchmarks import search
+
+            searched = search.measure(config)
+            return searched, search.shown(config, searched)
+        case Retrieval():
+            from scripts.benchmarks import retrieval
+
+            retrieved = retrieval.measure(config)
+            return [retrieved], retrieval.shown(retrieved)
+
+
 if __name__ == "__main__":
-    run(train.Train | loader.Loader | search.Search | retrieval.Retrieval, job)
+    run(Train | Loader | Search | Retrieval, job)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,27 +20,12 @@ from model.data.sources import ArraySource
 from model.embed import choose_device
 from model.train.augment import augment, colour_basis, draw
 from model.train.recipes import RECIPES, TrainingRecipe
+from scripts.benchmarks.settings import Loader
 from scripts.benchmarks.timing import Work, in_turn, table
 from scripts.command import Refused
 
 FOLDER = "ImageFolder + DataLoader"
 FOLDER_COUNT = 1024  # images a round for the baseline, which is some hundred times slower
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loader:
-    """Time the way of images from disk to training batches."""
-
-    data: Path = Path("data/cifar10")  # packed dataset
-    noise: int = 0  # so many made images, packed at the preset's size into a temporary folder, instead of --data
-    images: Path | None = None  # the same images as class folders: the baseline, ImageFolder + DataLoader + PIL
-    preset: Literal["paper", "release", "cifar"] = "release"  # whose augmentation
-    batch: int = 128  # images
-    count: tuple[int, ...] = (8192,)  # images a round; several: how the cost grows
-    rounds: int = 5  # timed, after one that is not
-    cold: bool = False  # also with the file's pages dropped from memory before each round
-    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N: where batches go
-    json: bool = False  # print JSON instead of a table
 
 
 @dataclass(frozen=True)

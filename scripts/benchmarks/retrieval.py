@@ -3,7 +3,6 @@
 import resource
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,24 +11,12 @@ from numpy.typing import NDArray
 from index import Bundle, FlatIndex, Generation, Searcher, exact, gpus_of
 from model import Embedder, PackedSet, load_checkpoint
 from model.evaluation import Figure, Tally, check_fit
+from scripts.benchmarks.settings import Retrieval
 from scripts.benchmarks.timing import Timing, Work, in_turn, table
 from scripts.command import Refused
 
 K = 6  # Figure 4 shows six
 BLOCK = 500  # queries searched together
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retrieval:
-    """Measure a bundle on held-out images."""
-
-    bundle: Path = Path("bundles/cifar10")
-    data: Path = Path("data/cifar10")  # packed dataset with the held-out images
-    split: str = "test"  # which of its splits they are
-    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
-    checked: int = 200  # held-out images whose six neighbours are compared with brute force in float64
-    rounds: int = 20  # timed single requests, after three that are not
-    json: bool = False  # print JSON instead of a table
 
 
 @dataclass(frozen=True)

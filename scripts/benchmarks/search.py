@@ -6,21 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import FlatIndex, exact, gpus_of
+from scripts.benchmarks.settings import Search
 from scripts.benchmarks.timing import Work, in_turn, table
 from scripts.command import Refused
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """Time the nearest-neighbour search over features of noise."""
-
-    rows: int = 50_000  # indexed features
-    width: int = 4096  # numbers in each
-    batch: tuple[int, ...] = (1, 500)  # queries searched together
-    k: int = 6  # neighbours
-    checked: int = 20  # queries whose neighbours are compared with brute force in float64
-    rounds: int = 5  # timed, after one that is not
-    json: bool = False  # print JSON instead of a table
 
 
 @dataclass(frozen=True)

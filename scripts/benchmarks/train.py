@@ -1,7 +1,6 @@
 """One training step of the network: ours against the plain torch form, and against no response norm at all."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,22 +14,10 @@ from model.network.response_norm import ResponseNorm
 from model.train.optimiser import SGD
 from model.train.recipes import RECIPES
 from model.train.schedule import Rates
+from scripts.benchmarks.settings import Train
 from scripts.benchmarks.timing import Work, in_turn, table
 
 PLAIN, BARE = "plain torch, float32", "no response norm"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Train:
-    """Time one training step (forward, backward, update) of a whole network, in turn with its baselines."""
-
-    preset: Literal["paper", "release", "cifar"] = "paper"  # network and recipe
-    batch: tuple[int, ...] = (128,)  # images a step; several: how the cost grows
-    classes: int = 1000
-    rounds: int = 5  # timed steps of each form, after one that is not
-    allocator: bool = True  # keep freed memory, as scripts/train.py does; for all forms alike
-    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
-    json: bool = False  # print JSON instead of a table
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import torch
 
 from model.network.alexnet import PAPER, AlexNet, initialise
 from scripts.benchmarks import train
+from scripts.benchmarks.settings import Train
 from scripts.benchmarks.timing import Timing, in_turn, table
-from scripts.benchmarks.train import Plain, Train, without_norm
+from scripts.benchmarks.train import Plain, without_norm
 
 ROOT = Path(__file__).parents[2]
 

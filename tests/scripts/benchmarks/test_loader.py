@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from model.data.packed import Rows, Split
-from scripts.benchmarks.loader import FOLDER, Loader, Reading, measure, packed_noise, shown
+from scripts.benchmarks.loader import FOLDER, Reading, measure, packed_noise, shown
+from scripts.benchmarks.settings import Loader
 from scripts.command import Refused
 from tests.images import encoded, photograph
 

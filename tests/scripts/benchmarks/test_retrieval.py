@@ -15,13 +15,13 @@ from model.data.sources import ArraySource
 from scripts.benchmarks.retrieval import (
     Count,
     K,
-    Retrieval,
     as_brute_force,
     finding_themselves,
     labels_of,
     measure,
     shown,
 )
+from scripts.benchmarks.settings import Retrieval
 from scripts.command import Refused
 from tests.images import photograph
 from tests.service.bundles import BROKEN, CLASSES, EACH, build

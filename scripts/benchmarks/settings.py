@@ -1,0 +1,62 @@
+"""The command line of each benchmark. Apart from them, so that --help imports neither torch nor FAISS, and so that
+what needs no index can be measured where there is no FAISS.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Time one training step (forward, backward, update) of a whole network, in turn with its baselines."""
+
+    preset: Literal["paper", "release", "cifar"] = "paper"  # network and recipe
+    batch: tuple[int, ...] = (128,)  # images a step; several: how the cost grows
+    classes: int = 1000
+    rounds: int = 5  # timed steps of each form, after one that is not
+    allocator: bool = True  # keep freed memory, as scripts/train.py does; for all forms alike
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    json: bool = False  # print JSON instead of a table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loader:
+    """Time the way of images from disk to training batches."""
+
+    data: Path = Path("data/cifar10")  # packed dataset
+    noise: int = 0  # so many images of noise, packed at the preset's size into a temporary folder, instead of --data
+    images: Path | None = None  # the same images as class folders: the baseline, ImageFolder + DataLoader + PIL
+    preset: Literal["paper", "release", "cifar"] = "release"  # whose augmentation
+    batch: int = 128  # images
+    count: tuple[int, ...] = (8192,)  # images a round; several: how the cost grows
+    rounds: int = 5  # timed, after one that is not
+    cold: bool = False  # also with the file's pages dropped from memory before each round
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N: where batches go
+    json: bool = False  # print JSON instead of a table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Time the nearest-neighbour search over features of noise."""
+
+    rows: int = 50_000  # indexed features
+    width: int = 4096  # numbers in each
+    batch: tuple[int, ...] = (1, 500)  # queries searched together
+    k: int = 6  # neighbours
+    checked: int = 20  # queries whose neighbours are compared with brute force in float64
+    rounds: int = 5  # timed, after one that is not
+    json: bool = False  # print JSON instead of a table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieval:
+    """Measure a bundle on held-out images."""
+
+    bundle: Path = Path("bundles/cifar10")
+    data: Path = Path("data/cifar10")  # packed dataset with the held-out images
+    split: str = "test"  # which of its splits they are
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    checked: int = 200  # held-out images whose six neighbours are compared with brute force in float64
+    rounds: int = 20  # timed single requests, after three that are not
+    json: bool = False  # print JSON instead of a table

@@ -1,0 +1,22 @@
+"""Test and measure one GPU with what is installed on its machine: one table, one JSON file, in under ten minutes."""
+
+import sys
+from importlib.util import find_spec
+
+NEEDED = ("torch", "numpy", "PIL", "safetensors", "tqdm", "tyro", "pytest", "pytest_timeout", "hypothesis")
+
+
+def missing() -> str:
+    """Which of the packages are not here, in one line; empty where all are."""
+    names = [name for name in NEEDED if find_spec(name) is None]
+    return f"gpu.py: {', '.join(names)} missing in {sys.executable}" if names else ""
+
+
+if __name__ == "__main__":
+    if said := missing():
+        print(said, file=sys.stderr)
+        sys.exit(2)
+    from scripts.benchmarks.gpu import Gpu, job
+    from scripts.command import run
+
+    run(Gpu, job)
