@@ -164,10 +164,10 @@ def _is_dense(name: str) -> bool:
 def _merge(mine: Mapping[str, Tensor], group: dist.ProcessGroup) -> dict[str, Tensor]:
     """Everyone's rows in rank order, on the first process of `group`; {} on the others."""
     here = torch.tensor([tensor.shape[0] for tensor in mine.values()], dtype=torch.int64)
-    rows = here.new_empty(group.size() * len(mine))
-    dist.all_gather_single(rows, here, group=group)
+    rows = [torch.empty_like(here) for _ in range(group.size())]
+    dist.all_gather(rows, here, group=group)
     whole = {}
-    for (name, tensor), counts in zip(mine.items(), rows.view(-1, len(mine)).T.tolist(), strict=True):
+    for (name, tensor), counts in zip(mine.items(), torch.stack(rows, dim=1).tolist(), strict=True):
         padded = torch.zeros((max(counts), *tensor.shape[1:]), dtype=tensor.dtype)
         padded[: tensor.shape[0]] = tensor
         parts = [torch.empty_like(padded) for _ in counts] if group.rank() == 0 else None

@@ -72,10 +72,10 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, dim: int, group: dist.ProcessGroup, count: Callable[[str, int], None]) -> Tensor:
         ctx.dim, ctx.group, ctx.count = dim, group, count
         outgoing = x.movedim(1, -1).contiguous()  # channels_last maps travel as they lie in memory
-        parts = outgoing.new_empty((group.size() * outgoing.shape[0], *outgoing.shape[1:]))
-        dist.all_gather_single(parts, outgoing, group=group)
+        parts = [torch.empty_like(outgoing) for _ in range(group.size())]
+        dist.all_gather(parts, outgoing, group=group)  # its form with one output tensor has no name in every torch
         count("forward", outgoing.nbytes * (group.size() - 1))
-        return torch.cat([part.movedim(-1, 1) for part in parts.chunk(group.size())], dim)
+        return torch.cat([part.movedim(-1, 1) for part in parts], dim)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:

@@ -60,7 +60,8 @@ def collectives() -> Iterator[list[tuple[str, int]]]:
 
     with ExitStack() as stack:
         for name in (*INTO, *ALONE):
-            stack.enter_context(patch.object(dist, name, counted(name, getattr(dist, name))))
+            if hasattr(dist, name):  # some have their name in newer releases of torch only
+                stack.enter_context(patch.object(dist, name, counted(name, getattr(dist, name))))
         yield seen
 
 
@@ -159,7 +160,7 @@ def test_the_papers_columns_send_what_the_paper_counts() -> None:
         assert parameters == 60_965_224 // 2
         assert counted == {(edge, way): 4 * batch * floats[edge] for edge in floats for way in ("forward", "backward")}
         # Nothing else went: one gather an edge of exactly these bytes, and its transpose, which hands over both parts.
-        forward = [("all_gather_single", 4 * batch * floats[edge]) for edge in floats]
+        forward = [("all_gather", 4 * batch * floats[edge]) for edge in floats]
         assert asked == forward + [("all_to_all_single", 2 * size) for _, size in reversed(forward)]
 
 
