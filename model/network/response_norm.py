@@ -11,8 +11,9 @@ the sum over a window of channels is one small matrix product with a band of one
 
     dx = g d^-beta - 2 alpha beta x window(g x d^-(beta+1))
 
-because a symmetric window is its own adjoint. It needs no compiler and runs in any float type. On other devices the
-whole tensor is one block, which torch.compile can fuse.
+because a symmetric window is its own adjoint. It needs no compiler and runs in any float type. Other devices have the
+arithmetic and want one kernel that reads its input once: there the window is `size` shifted sums, in plain tensor code
+that torch.compile fuses and autograd goes back through.
 """
 
 from collections.abc import Callable, Iterator
@@ -60,11 +61,16 @@ def reference_map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
 
 def response_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
     """`reference_norm`, fast: (B, C, H, W) -> the same shape, type and device; fastest in channels_last."""
+    return (blocked_norm if x.device.type == "cpu" else fused_norm)(x, norm, groups)
+
+
+def blocked_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
+    """For a CPU: block after block, with a backward pass written by hand."""
     batch, channels, height, width = x.shape
     rows = x.permute(0, 2, 3, 1).reshape(-1, channels // groups)  # (B*H*W*groups, C/groups), no copy in channels_last
-    index = torch.arange(channels // groups, device=x.device)
+    index = torch.arange(channels // groups)
     band = ((index[:, None] - index).abs() <= norm.size // 2).to(x.dtype) * norm.alpha
-    start = torch.full((1,), norm.k, dtype=x.dtype, device=x.device)
+    start = torch.full((1,), norm.k, dtype=x.dtype)
 
     def window(values: Tensor, plus_k: bool) -> Tensor:
         return torch.addmm(start, values, band) if plus_k else values @ band
@@ -73,15 +79,49 @@ def response_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
     return out.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
+def fused_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
+    """For other devices: steps that work element by element, so that torch.compile makes one kernel of them.
+
+    It computes in at least float32: in a fused kernel the wider numbers stay in registers.
+    """
+    batch, _, height, width = x.shape
+    channels, reach = x.shape[1] // groups, norm.size // 2
+    pixels = x.permute(0, 2, 3, 1).reshape(batch, height, width, groups, channels)
+    wide = pixels.to(torch.promote_types(x.dtype, torch.float32))
+    squares = F.pad(wide * wide, (reach, reach))
+    sums = squares[..., :channels]
+    for shift in range(1, 2 * reach + 1):
+        sums = sums + squares[..., shift : shift + channels]
+    out = wide * _power(norm.k + norm.alpha * sums, norm.beta)
+    return out.to(x.dtype).flatten(3).permute(0, 3, 1, 2)
+
+
 def map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
     """`reference_map_norm`, fast: (B, C, H, W) -> the same shape, type and device."""
+    return (blocked_map_norm if x.device.type == "cpu" else fused_map_norm)(x, norm)
+
+
+def blocked_map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
+    """For a CPU: block after block, with a backward pass written by hand."""
 
     def window(values: Tensor, plus_k: bool) -> Tensor:
-        sums = F.avg_pool2d(values, norm.size, stride=1, padding=norm.size // 2, divisor_override=1)
-        return sums.mul_(norm.alpha).add_(norm.k) if plus_k else sums.mul_(norm.alpha)
+        sums = _map_sums(values, norm).mul_(norm.alpha)
+        return sums.add_(norm.k) if plus_k else sums
 
     out: Tensor = _Normalise.apply(x, window, norm.beta)
     return out
+
+
+def fused_map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
+    """For other devices: steps that torch.compile fuses around the pooling. It computes in at least float32."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    out = wide * _power(norm.k + norm.alpha * _map_sums(wide * wide, norm), norm.beta)
+    return out.to(x.dtype)
+
+
+def _map_sums(values: Tensor, norm: ResponseNorm) -> Tensor:
+    """Sums over `size` x `size` pixels of each map, into new memory."""
+    return F.avg_pool2d(values, norm.size, stride=1, padding=norm.size // 2, divisor_override=1)
 
 
 Window = Callable[[Tensor, bool], Tensor]  # values -> alpha times their sums over a symmetric window, plus k if asked
@@ -114,17 +154,15 @@ class _Normalise(torch.autograd.Function):
 
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Matching slices along dimension 0, each small enough for the cache on a CPU; everything at once elsewhere."""
-    first = tensors[0]
-    rows = len(first)
-    if first.device.type == "cpu" and rows:
-        rows = max(1, BLOCK_BYTES * rows // (first.numel() * first.element_size()))
-    return zip(*(torch.split(t, max(rows, 1)) for t in tensors), strict=True)
+    """Matching slices along dimension 0, each small enough for the cache."""
+    rows = len(tensors[0])
+    block = max(1, BLOCK_BYTES * rows // tensors[0].nbytes) if rows else 1
+    return zip(*(torch.split(t, block) for t in tensors), strict=True)
 
 
 def _power(d: Tensor, beta: float) -> Tensor:
     """d^-beta into new memory."""
     if beta == 0.75:
         root = torch.rsqrt(d)
-        return root.sqrt().mul_(root)
+        return root.sqrt() * root
     return d.pow(-beta)
