@@ -8,9 +8,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from model import PackedSet
+from model.data.splits import training_and_validation
+from model.train.recipes import RECIPES
 from scripts.command import Refused, run
 from service.port import listen
+
+Preset = Literal["cifar", "release", "paper"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +27,7 @@ class Demo:
     source: Path | None = None  # folder that holds CIFAR-10's files already; none, or an empty one: they are fetched
     name: str = ""  # of data/NAME, runs/NAME and bundles/NAME; empty: cifar10, or the folder's name
     root: Path = Path(".")  # data, runs and bundles are kept here
-    preset: str = "cifar"  # cifar, release or paper
-    size: int = 32  # stored images' side, pixels, when a folder is packed; 32 for cifar, 256 for the others
+    preset: Preset = "cifar"  # network and recipe; release and paper take 256 x 256 images and want a GPU
     serve: bool = True  # serve when done, until Ctrl-C
     host: str = "127.0.0.1"
     port: int = 8000
@@ -33,6 +38,8 @@ def demo(config: Demo) -> None:
     if config.serve:
         listen(config.host, config.port).close()  # refused before minutes of work, not after
     images = _filled(config.images)
+    if not images and config.preset != "cifar":
+        raise Refused(f"preset {config.preset} is not for CIFAR-10's 32 x 32 images: name a folder with --images")
     name = config.name or (images.resolve().name if images else "cifar10")
     bundle = config.root / "bundles" / name
     if (bundle / "CURRENT").exists():
@@ -48,14 +55,29 @@ def _make(config: Demo, images: Path | None, name: str, bundle: Path) -> None:
     data, trained = config.root / "data" / name, config.root / "runs" / name
     checkpoint, source = trained / "checkpoint.safetensors", _filled(config.source)
     if images:
-        pack = ["--images", images, "--out", data, "--size", config.size]
+        pack = ["--images", images, "--out", data, "--size", RECIPES[config.preset].stored]
         _step("pack", data / "meta.json", "prepare_dataset.py", *pack)
     else:
         fetch = ["--out", data, *(["--source", source] if source else [])]
         _step("fetch", data / "meta.json", "fetch_cifar10.py", *fetch)
     begun = ["--resume"] if trained.exists() else []
-    _step("train", checkpoint, "train.py", "--data", data, "--preset", config.preset, "--out", trained, *begun)
+    fitted = [*begun, "--batch", _batch(data, config.preset)]
+    _step("train", checkpoint, "train.py", "--data", data, "--preset", config.preset, "--out", trained, *fitted)
     _step("index", None, "build_index.py", "--checkpoint", checkpoint, "--images", data, "--bundle", bundle)
+
+
+def _batch(data: Path, preset: Preset) -> int:
+    """Images a step: the preset's, or all training images where they are fewer.
+
+    Raises Refused for a dataset of another size, which an earlier demo of that name left, and BadDataset for one that
+    cannot be trained on.
+    """
+    packed, recipe = PackedSet.open(data), RECIPES[preset]
+    if packed.size != recipe.stored:
+        side, wanted = packed.size, recipe.stored
+        raise Refused(f"{data} holds {side} x {side} images, {preset} takes {wanted} x {wanted}: choose another --name")
+    train, _ = training_and_validation(packed)
+    return min(recipe.batch, len(train))
 
 
 def _filled(folder: Path | None) -> Path | None:

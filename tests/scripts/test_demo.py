@@ -1,13 +1,39 @@
 """The demo refuses at once what it could only refuse after minutes of work."""
 
+import os
+import queue
+import signal
 import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
+import httpx
 import pytest
 
+from model import BadDataset, PackedSet
+from model.train.recipes import RECIPES
 from scripts.command import Refused
-from scripts.demo import Demo, demo
+from scripts.demo import Demo, Preset, demo
 from service.port import PortTaken
+from tests.images import encoded, photograph
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 200  # seconds, for all four steps of the demo
+
+
+def class_folders(root: Path, count: int, classes: int = 3) -> Path:
+    """Small photographs, each different."""
+    for number in range(count):
+        file = root / f"c{number % classes}" / f"{number:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encoded(photograph(36, 40, seed=number)))
+    return root
 
 
 def test_a_taken_port_is_told_before_anything_is_done(tmp_path: Path) -> None:
@@ -38,3 +64,90 @@ def test_a_step_that_fails_ends_the_demo(tmp_path: Path, capfd: pytest.CaptureFi
         demo(Demo(root=tmp_path / "out", images=tmp_path / "images", serve=False))
     assert "prepare_dataset.py: " in capfd.readouterr().err
     assert not list(tmp_path.glob("out/runs"))
+
+
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The command lines that the demo runs; packing is real, the others do nothing."""
+    run, seen = subprocess.run, list[list[str]]()
+
+    def noting(command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+        seen.append([Path(command[1]).name, *command[2:]])
+        if seen[-1][0] != "prepare_dataset.py":
+            command = [sys.executable, "-c", ""]
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", noting)
+    return seen
+
+
+@pytest.mark.parametrize(("preset", "count", "batch"), [("cifar", 150, 128), ("release", 20, 18)])
+def test_a_folder_is_packed_and_trained_as_its_preset_and_count_want(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: Preset, count: int, batch: int
+) -> None:
+    seen = steps(monkeypatch)
+    demo(Demo(images=class_folders(tmp_path / "mine", count), root=tmp_path, preset=preset, serve=False))
+    packed = PackedSet.open(tmp_path / "data" / "mine")
+    assert packed.size == RECIPES[preset].stored
+    (train,) = (words for words in seen if words[0] == "train.py")
+    flags = dict(zip(train[1::2], train[2::2], strict=True))
+    assert (flags["--preset"], int(flags["--batch"])) == (preset, min(128, len(packed.split("train"))))
+    assert int(flags["--batch"]) == pytest.approx(batch, abs=3)
+
+
+def test_what_cannot_be_trained_is_said_in_terms_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps(monkeypatch)
+    with pytest.raises(Refused, match="release is not for CIFAR-10's 32 x 32 images: name a folder with --images"):
+        demo(Demo(root=tmp_path, preset="release", serve=False))
+    two = class_folders(tmp_path / "two", 12, classes=2)
+    demo(Demo(images=two, root=tmp_path, serve=False))
+    with pytest.raises(Refused, match="two holds 32 x 32 images, release takes 256 x 256: choose another --name"):
+        demo(Demo(images=two, root=tmp_path, preset="release", serve=False))
+    with pytest.raises(BadDataset, match="needs two classes to tell apart, this set has 1"):
+        demo(Demo(images=class_folders(tmp_path / "one", 12, classes=1), root=tmp_path, serve=False))
+
+
+@contextmanager
+def running(*flags: str, environment: Mapping[str, str]) -> Iterator["queue.Queue[str]"]:
+    """scripts/demo.py as a user starts it; Ctrl-C ends it and what it started. Yields its lines as they come."""
+    lines: queue.Queue[str] = queue.Queue()
+
+    def read(stream: IO[str]) -> None:
+        for line in stream:
+            lines.put(line)
+        lines.put("")
+
+    command = [sys.executable, str(ROOT / "scripts" / "demo.py"), *flags]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        reader = threading.Thread(target=read, args=(process.stdout,))
+        reader.start()
+        try:
+            yield lines
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            reader.join(60)
+
+
+def test_150_images_go_all_the_way_to_neighbours_over_http(tmp_path: Path) -> None:
+    images = class_folders(tmp_path / "mine", 150)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FC7_")}
+    deadline, said, address = time.monotonic() + DEADLINE, "", ""
+    with running("--images", str(images), "--root", str(tmp_path), "--port", "0", environment=clean) as lines:
+        while not address:
+            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            said += line
+            assert line, said  # it ended
+            address = line.partition("fc7 is at ")[2].strip()
+        name = PackedSet.open(tmp_path / "data" / "mine").split("train").names[0]
+        upload = {"file": (name, (images / name).read_bytes(), "image/png")}
+        answer = httpx.post(f"{address}/neighbours", files=upload, timeout=60)
+        assert answer.status_code == 200, answer.text
+        nearest = answer.json()["neighbours"]
+        assert [row["rank"] for row in nearest] == [1, 2, 3, 4, 5, 6]
+        assert (nearest[0]["image_id"], nearest[0]["label"]) == (0, name.partition("/")[0])  # itself
+        assert nearest[0]["distance"] < 1e-3 * nearest[5]["distance"]
