@@ -1,9 +1,10 @@
 """The batch job as its user runs it: a process, a folder of images, a bundle; killed, it goes on."""
 
 import os
+import signal
 import subprocess
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,22 @@ from tests.model.test_checkpoint import made
 ROOT = Path(__file__).parents[2]
 COUNT = 1100  # three blocks
 pytestmark = pytest.mark.timeout(300)
+
+# The script as it is, but it kills its process when the features of the second block are written and its rows are not.
+KILLED_IN_THE_SECOND_BLOCK = """
+import os, runpy, signal
+from index.catalogue import CatalogueWriter
+
+record = CatalogueWriter.record
+
+def killed(catalogue, block):
+    if catalogue.done:
+        os.kill(os.getpid(), signal.SIGKILL)
+    record(catalogue, block)
+
+CatalogueWriter.record = killed
+runpy.run_path("scripts/build_index.py", run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +63,10 @@ def unbroken(collection: Path) -> tuple[Path, str]:
     return bundle, finished(start(collection, bundle))
 
 
-def start(collection: Path, bundle: Path, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "scripts/build_index.py", "--checkpoint", str(collection / "checkpoint.safetensors")]
+def start(
+    collection: Path, bundle: Path, *flags: str, program: Sequence[str] = ("scripts/build_index.py",)
+) -> subprocess.Popen[str]:
+    command = [sys.executable, *program, "--checkpoint", str(collection / "checkpoint.safetensors")]
     command += ["--images", str(collection / "images"), "--bundle", str(bundle), "--device", "cpu", *flags]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FC7_")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -101,14 +120,13 @@ def test_run_again_it_has_nothing_to_do(collection: Path, unbroken: tuple[Path, 
 def test_killed_and_run_again_it_gives_the_same_bytes(
     collection: Path, unbroken: tuple[Path, str], tmp_path: Path
 ) -> None:
-    features = tmp_path / "building/generation/features.npy"
+    process = start(collection, tmp_path, program=("-c", KILLED_IN_THE_SECOND_BLOCK))
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
     process = start(collection, tmp_path)
-    while process.poll() is None and not (features.exists() and features.stat().st_size > 128):
-        time.sleep(0.005)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -9
-    finished(start(collection, tmp_path))
+    _, progress = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert progress.startswith(f"embed: 512 of {COUNT}")
     assert contents(Bundle(tmp_path).current(verify=True)) == contents(Bundle(unbroken[0]).current())
 
 

@@ -1,8 +1,10 @@
 """A small synthetic collection, embedded: what the store's tests and their child processes build from.
 
-Run as a program it builds a bundle, as the batch job does: python -m tests.index.blocks BUNDLE CHECKPOINT
+Run as a program it builds a bundle, as the batch job does, and may kill itself on the way (see kill_at):
+python -m tests.index.blocks BUNDLE CHECKPOINT CALLS SECONDS
 """
 
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,5 +74,20 @@ def contents(generation: Generation) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in generation.path.iterdir() if file.name != "manifest.json"}
 
 
+def kill_at(calls: int, seconds: float) -> None:
+    """Let the kernel end this process, as kill -9 does, `seconds` after its `calls`-th call of any function."""
+    left = calls
+
+    def count(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            sys.setprofile(None)
+            signal.setitimer(signal.ITIMER_REAL, seconds)  # nothing handles SIGALRM, so it ends the process
+
+    sys.setprofile(count)
+
+
 if __name__ == "__main__":
+    kill_at(int(sys.argv[3]), float(sys.argv[4]))
     build(Path(sys.argv[1]), Path(sys.argv[2])).close()
