@@ -5,6 +5,7 @@ import contextlib
 import errno
 import io
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -141,6 +142,7 @@ def test_a_lock_holds_against_another_process_and_ends_with_it(tmp_path: Path) -
         cwd=Path(files.__file__).parent,
     ) as holder:
         assert holder.stdout is not None
+        assert select.select([holder.stdout], [], [], 60)[0], "the other process does not lock"
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(files.AlreadyLocked, match="lock"):
             files.locked(tmp_path / "lock")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,10 @@ def served(*flags: str, **variables: str) -> Iterator[Served]:
     process = start("--port", "0", "--device", "cpu", *flags, **variables)
     assert process.stdout is not None
     try:
+        too_late = threading.Timer(60, process.kill)
+        too_late.start()
         line = process.stdout.readline()
+        too_late.cancel()
         assert line.startswith(ANNOUNCED), process.communicate(timeout=60)[1]
         yield Served(process, line.removeprefix(ANNOUNCED).strip())
     finally:

@@ -33,7 +33,7 @@ def server(bundle: Path) -> Iterator[Served]:
 
 def send(server: Served, headers: str, body: Iterator[bytes]) -> tuple[int, dict[str, object]]:
     """POST /classify by hand, all of the body whatever the server says meanwhile; status and JSON body."""
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(f"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n\r\n".encode())
         for part in body:
             connection.sendall(part)
@@ -44,9 +44,27 @@ def send(server: Served, headers: str, body: Iterator[bytes]) -> tuple[int, dict
 
 
 def test_it_announces_its_address_and_answers(server: Served) -> None:
-    with urllib.request.urlopen(f"{server.address}/neighbours?image_id=3", data=b"") as answer:
+    with urllib.request.urlopen(f"{server.address}/neighbours?image_id=3", data=b"", timeout=60) as answer:
         found = json.load(answer)["neighbours"][0]
     assert (found["image_id"], found["distance"]) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../settings.py", "/static/%2e%2e/settings.py", "/static/..%2fsettings.py", "/static//etc/passwd"]
+)
+def test_no_file_outside_its_own_folder_is_served(path: str, server: Served) -> None:
+    """Over a socket: HTTP clients resolve the dots before they send a path."""
+    assert fetched(server, "/static/page.js").startswith(b"HTTP/1.1 200 ")
+    answer = fetched(server, path)
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b'"type":"urn:fc7:problem:no-such-page"' in answer
+
+
+def fetched(server: Served, path: str) -> bytes:
+    """The whole answer to a GET of exactly this path."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 @pytest.mark.parametrize("kind", ["declared", "chunked"])
@@ -78,7 +96,7 @@ def test_many_large_images_at_once_do_not_add_up(server: Served) -> None:
     headers = f"Content-Type: multipart/form-data; boundary=a\r\nContent-Length: {len(data)}"
     before = server.memory("VmRSS")
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: send(server, headers, iter([data])), range(20)))
+        answers = list(pool.map(lambda _: send(server, headers, iter([data])), range(20), timeout=120))
     assert [status for status, _ in answers] == [200] * 20
     assert server.memory("VmHWM") - before < 2 * 9 * 12 * MB + 20 * len(data) + 60 * MB
 

@@ -12,6 +12,7 @@ from service.app import create_app
 from service.engine import Engine, load_engine
 from service.settings import Settings
 from tests.service.bundles import build
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +42,5 @@ def engine(settings: Settings) -> Iterator[Engine]:
 def ready(app: FastAPI) -> Iterator[TestClient]:
     """A client of `app` once it has loaded; a failing handler answers 500 as it would to a stranger."""
     with TestClient(app, raise_server_exceptions=False) as client:
-        while client.get("/readyz").status_code == 503:
-            pass
+        wait_until(lambda: client.get("/readyz").status_code != 503)
         yield client

@@ -1,7 +1,6 @@
 """Before it is ready, when it is full, and when something breaks: the service says so and stays up."""
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +17,7 @@ from service.settings import Settings
 from tests.service.bundles import image_file
 from tests.service.conftest import ready
 from tests.service.test_problems import problem
+from tests.waiting import SECONDS, wait_until
 
 NOT_READY = problem(
     503, "not-ready", "Not ready", "the network and the index are still being loaded; try again in a moment"
@@ -33,7 +33,7 @@ def test_it_is_alive_but_not_ready_while_it_loads(settings: Settings) -> None:
     go = threading.Event()
 
     def load(settings: Settings) -> Engine:
-        go.wait()
+        assert go.wait(SECONDS)
         return load_engine(settings)
 
     with TestClient(create_app(settings, load)) as client:
@@ -49,8 +49,7 @@ def test_it_is_alive_but_not_ready_while_it_loads(settings: Settings) -> None:
 def test_what_cannot_be_loaded_is_told_and_never_ready(tmp_path: Path) -> None:
     failures: list[Exception] = []
     with TestClient(create_app(Settings(bundle=tmp_path), failed=failures.append)) as client:
-        while not failures:
-            time.sleep(0.01)
+        wait_until(lambda: bool(failures))
         assert client.get("/readyz").json() == NOT_READY
     assert [type(failure).__name__ for failure in failures] == ["BadBundle"]
 
@@ -65,7 +64,7 @@ def slow(settings: Settings) -> Iterator[tuple[TestClient, threading.Event]]:
         infer = engine.infer
 
         def wait(image: NDArray[np.uint8]) -> Inference:
-            go.wait()
+            assert go.wait(SECONDS)
             return infer(image)
 
         engine.infer = wait  # type: ignore[method-assign]
@@ -80,13 +79,12 @@ def test_a_request_too_many_is_told_to_come_back(slow: tuple[TestClient, threadi
     client, go = slow
     with ThreadPoolExecutor() as pool:
         inside = [pool.submit(client.post, "/classify", files={"file": image_file(i)}) for i in range(2)]
-        while "fc7_requests_admitted 2.0" not in client.get("/metrics").text:
-            time.sleep(0.01)
+        wait_until(lambda: "fc7_requests_admitted 2.0" in client.get("/metrics").text)
         refused = client.post("/embed", files={"file": image_file(2)})
         assert (refused.status_code, refused.json(), refused.headers["Retry-After"]) == (503, BUSY, "1")
         assert client.get("/healthz").status_code == 200  # the loop is free
         go.set()
-        assert [future.result().status_code for future in inside] == [200, 200]
+        assert [future.result(SECONDS).status_code for future in inside] == [200, 200]
     assert client.post("/embed", files={"file": image_file(2)}).status_code == 200
 
 
@@ -94,11 +92,10 @@ def test_a_bad_image_is_refused_while_the_network_is_busy(slow: tuple[TestClient
     client, go = slow
     with ThreadPoolExecutor() as pool:
         inside = pool.submit(client.post, "/classify", files={"file": image_file(0)})
-        while "fc7_requests_admitted 1.0" not in client.get("/metrics").text:
-            time.sleep(0.01)
+        wait_until(lambda: "fc7_requests_admitted 1.0" in client.get("/metrics").text)
         assert client.post("/classify", files={"file": b"no image"}).status_code == 400
         go.set()
-        assert inside.result().status_code == 200
+        assert inside.result(SECONDS).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -123,7 +120,11 @@ def test_what_breaks_inside_stays_inside(
 def test_many_at_once_get_the_answers_they_get_alone(client: TestClient) -> None:
     alone = [client.post("/neighbours", files={"file": image_file(i)}).json() for i in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda i: client.post("/neighbours", files={"file": image_file(i)}).json(), range(8)))
+        together = list(
+            pool.map(
+                lambda i: client.post("/neighbours", files={"file": image_file(i)}).json(), range(8), timeout=SECONDS
+            )
+        )
     assert together == alone
 
 
