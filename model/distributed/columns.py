@@ -84,15 +84,15 @@ class Columns:
         dist.all_gather_object(everyone, mine)
         return everyone
 
-    def any(self, flag: bool) -> bool:
-        """The answer to the call before: nobody waits for this one, every process hears the same."""
-        answer = False
+    def highest(self, request: int) -> int:
+        """That of the previous call: the all-reduce is asynchronous, and every process hears the same."""
+        answer = 0
         if self._asked is not None:
-            flag_set, work = self._asked
+            highest, work = self._asked
             work.wait()
-            answer = bool(flag_set)
-        flag_set = torch.tensor(int(flag))
-        self._asked = flag_set, dist.all_reduce(flag_set, dist.ReduceOp.MAX, async_op=True)
+            answer = int(highest)
+        highest = torch.tensor(request)
+        self._asked = highest, dist.all_reduce(highest, dist.ReduceOp.MAX, async_op=True)
         return answer
 
     def barrier(self) -> None:

@@ -48,8 +48,9 @@ class Placement(Protocol):
     def gather_objects(self, mine: object) -> list[Any]:
         """What every process gave, in the order of ranks, on every process. It must pickle."""
 
-    def any(self, flag: bool) -> bool:
-        """Whether it is set on any process. Cheap when nobody asks: may answer some calls late, all in the same one."""
+    def highest(self, request: int) -> int:
+        """The highest request (0: none) of any process. Nobody waits for it: it may come some calls late, everywhere in
+        the same one."""
 
     def barrier(self) -> None:
         """Wait for every process."""
@@ -95,9 +96,9 @@ class OneProcess:
         """This process's alone."""
         return [mine]
 
-    def any(self, flag: bool) -> bool:
+    def highest(self, request: int) -> int:
         """This process is all there is."""
-        return flag
+        return request
 
     def barrier(self) -> None:
         """Nobody to wait for."""

@@ -28,7 +28,7 @@ class TrainConfig:
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N; several processes take a GPU each
     parallel: Parallel = "auto"  # how torchrun's processes share the work: columns (the paper), data, hybrid
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 autocast where the device computes in it
-    save_every: int = 1000  # steps between two saves within an epoch; 0: at the end of epochs only
+    save_minutes: float = 10.0  # minutes between two saves within an epoch; 0: at the end of epochs only
     keep: int = 2  # epochs whose networks are kept, beside the best and the last
     init_from: Path | None = None  # checkpoint to fine-tune, its network and its mean image, at a tenth of the rates
     freeze: tuple[str, ...] = ()  # layers (conv1 ... fc8) that keep the weights of --init-from
@@ -46,6 +46,6 @@ def recipe_of(config: TrainConfig, origin: Checkpoint | None) -> TrainingRecipe:
     for name, value in (("epochs", recipe.epochs), ("batch", recipe.batch), ("keep", config.keep)):
         if value < 1:
             raise BadRun(f"--{name} {value}: at least 1 is accepted")
-    if config.seed < 0 or config.save_every < 0:
-        raise BadRun(f"--seed {config.seed} --save-every {config.save_every}: neither may be negative")
+    if config.seed < 0 or not 0 <= config.save_minutes < float("inf"):
+        raise BadRun(f"--seed {config.seed} --save-minutes {config.save_minutes}: 0 or more is accepted")
     return recipe

@@ -20,12 +20,14 @@ from model.distributed.placement import Placement
 from model.evaluation import Scores
 from model.preprocess import Recipe
 from model.train.run_folder import RunFolder
+from model.train.saving import BackgroundWriter
 from model.train.schedule import Rates, schedule_of
 from model.train.state import RunProgress, State
 from model.train.step import Learner, TrainingTask
 
 __all__ = ["Callback", "Diverged", "Epoch", "Trainer"]
 
+GO_ON, SAVE, STOP = 0, 1, 2  # what a process may ask for after a step; the highest wins
 LOSS_EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: on a GPU a look waits for it
 
 
@@ -76,36 +78,44 @@ class Trainer:
         self.schedule = schedule_of(task.recipe, task.steps, task.validation.labels)
         self.progress = state.progress
         self.started = time.monotonic() - state.progress.seconds
+        self.writer = BackgroundWriter()
         self.pending_losses: list[Tensor] = []  # losses since the last look
         self.rate: tuple[float, float] = (0.0, 0.0)  # images a second and share of time spent waiting, this epoch
 
-    def run(self, callback: Callback, *, save_every: int, stop: Callable[[], bool]) -> bool:
+    def run(self, callback: Callback, *, save_now: Callable[[], bool], stop: Callable[[], bool]) -> bool:
         """Train to the end and write the final checkpoint: True. False when `stop` said so: the state is saved.
 
-        Raises Diverged, BadRun when the disk is full, and what reading the data raises.
+        Both are asked after every step; `save_now` counts on the main process. Raises Diverged, BadRun when the disk is
+        full, and what reading the data raises.
         """
         callback.begin(self.task.steps, self.progress.step, self.task.recipe.batch)
         finished = False
         try:
-            while not self._over():
-                if self.placement.any(stop()):  # between epochs: all is saved
-                    return False
-                if not self._steps(callback, save_every, stop):
-                    self._save()
-                    return False
-                self._close_epoch(callback)
-            if self.placement.is_main:
-                self.folder.finish(self.progress.step // self.task.steps_an_epoch)
-            self.placement.barrier()
-            finished = True
-            return True
+            with self.writer:
+                finished = self._epochs(callback, save_now, stop)
+            return finished
         finally:
             callback.end(finished)
+
+    def _epochs(self, callback: Callback, save_now: Callable[[], bool], stop: Callable[[], bool]) -> bool:
+        """Train and validate until the run is over: True; False when asked to stop before."""
+        while not self._over():
+            if self.placement.highest(STOP if stop() else GO_ON) == STOP:  # between epochs: all is saved
+                return False
+            if not self._steps(callback, save_now, stop):
+                self._save()
+                self.writer.wait()
+                return False
+            self._close_epoch(callback)
+        if self.placement.is_main:
+            self.folder.finish(self.progress.step // self.task.steps_an_epoch)
+        self.placement.barrier()
+        return True
 
     def _over(self) -> bool:
         return self.progress.step >= self.task.steps or self.schedule.ended(self.progress.stalls)
 
-    def _steps(self, callback: Callback, save_every: int, stop: Callable[[], bool]) -> bool:
+    def _steps(self, callback: Callback, save_now: Callable[[], bool], stop: Callable[[], bool]) -> bool:
         """Train to the end of the epoch; False when asked to stop before it."""
         per_epoch = self.task.steps_an_epoch
         epoch, first = divmod(self.progress.step, per_epoch)
@@ -122,9 +132,13 @@ class Trainer:
                 last = place + 1 == per_epoch
                 if last or self.progress.step % LOSS_EVERY[self.placement.device.type] == 0:
                     callback.step(self.progress.step, self._collect_losses(), rates)
-                if self.placement.any(stop()) and not last:
+                save = SAVE if self.placement.is_main and save_now() else GO_ON
+                asked_for = self.placement.highest(STOP if stop() else save)
+                if last:  # it is saved anyway
+                    break
+                if asked_for == STOP:
                     return False
-                if save_every and self.progress.step % save_every == 0 and not last:
+                if asked_for == SAVE:
                     self._save()
         spent = time.monotonic() - begun
         self.rate = ((per_epoch - first) * self.task.recipe.batch / spent, waited / spent)
@@ -177,11 +191,14 @@ class Trainer:
             images_per_second=self.rate[0],
             waiting=self.rate[1],
         )
+        self.writer.wait()
         weights = self._gathered()
         if self.placement.is_main:
             self.folder.keep_epoch(epoch.epoch, self._checkpoint(weights, epoch), scores.error < before.best)
             callback.epoch(epoch, weights["conv1.weight"])
         self._save(weights)
+        self.writer.wait()
+        self.placement.barrier()
 
     def _gathered(self) -> dict[str, Tensor]:
         """All weights in the one-process form, on the main process. Raises Diverged rather than give bad ones."""
@@ -191,6 +208,8 @@ class Trainer:
         return weights
 
     def _save(self, weights: dict[str, Tensor] | None = None) -> None:
+        """Copy the state to the main process, which writes it while training goes on."""
+        self.writer.wait()
         self._collect_losses()
         weights = self._gathered() if weights is None else weights
         momentum = self.placement.gather(self.learner.optimiser.momentum())
@@ -199,8 +218,8 @@ class Trainer:
             self.progress, losses=losses / self.placement.replicas, seconds=time.monotonic() - self.started
         )
         if self.placement.is_main:
-            self.folder.save(State(progress, weights, momentum))
-        self.placement.barrier()
+            state = State(progress, weights, momentum)
+            self.writer.start(lambda: self.folder.save(state))
 
     def _checkpoint(self, weights: dict[str, Tensor], epoch: Epoch) -> Checkpoint:
         recipe = self.task.recipe

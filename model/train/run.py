@@ -29,6 +29,7 @@ from model.train.loop import Callback, Trainer
 from model.train.recipes import TrainingRecipe
 from model.train.resume import state_of_all
 from model.train.run_folder import RunFolder
+from model.train.saving import Every
 from model.train.state import BadRun, RunProgress, State
 from model.train.step import TrainingTask
 
@@ -79,7 +80,7 @@ def _train(
         provenance = {**identity, "data_name": packed.name, **_versions()}
         trainer = Trainer(task, placement, folder, fresh if state is None else state, provenance)
         callbacks: Sequence[Callback] = [RunLog(config.out, provenance), callback] if placement.is_main else []
-        if trainer.run(Callbacks(callbacks), save_every=config.save_every, stop=stop):
+        if trainer.run(Callbacks(callbacks), save_now=Every(60 * config.save_minutes), stop=stop):
             return True, f"trained: {folder.final}"
         return False, f"stopped and saved: {folder.state}; --resume goes on"
 

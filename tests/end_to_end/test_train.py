@@ -2,10 +2,10 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,22 +16,31 @@ from safetensors import safe_open
 
 from model.data.folders import folder_source
 from model.data.packing import pack
+from tests.dice import dice
 
 ROOT = Path(__file__).parents[2]
 
-KILLED = """
-import os, signal, sys
-from model.train.config import TrainConfig
-from model.train.run import train
+# What a signal does is decided by the step at which it comes, so the process sends it to itself.
+SIGNALLED = """
+import os, signal, sys, time
 from model.train.callbacks import ConsoleLogger
-from scripts.command import parse
+from model.train.run_folder import RunFolder
+from scripts import train
+from scripts.command import run
 
-class Doomed(ConsoleLogger):
+class Signalled(ConsoleLogger):
     def step(self, done, loss, rates):
-        if done == int(os.environ["KILL_AT"]):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if done == int(os.environ["AT_STEP"]):
+            os.kill(os.getpid(), getattr(signal, os.environ["SIGNAL"]))
 
-train(parse(TrainConfig, sys.argv[1:], {}), Doomed(), stop=lambda: False, log=print)
+def save(self, state):
+    print("saving", flush=True)
+    time.sleep(600)
+
+if "SLOW_DISK" in os.environ:
+    RunFolder.save = save
+train.ConsoleLogger = Signalled
+run(train.TrainConfig, train.job)
 """
 
 
@@ -50,7 +59,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(data: Path, out: Path, *more: str) -> list[str]:
-    return ["--data", str(data), "--out", str(out), "--epochs", "3", "--batch", "16", "--save-every", "4", *more]
+    return ["--data", str(data), "--out", str(out), "--epochs", "3", "--batch", "16", "--save-minutes", "1e-6", *more]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -88,16 +97,22 @@ def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def signalled(arguments: list[str], step: int, signal_name: str, **more: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", SIGNALLED, *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(AT_STEP=str(step), SIGNAL=signal_name, **more),
+    )  # fmt: skip
+
+
 def test_killed_at_three_random_steps_and_resumed_is_the_same_network(
     data: Path, tmp_path: Path, straight: Path
 ) -> None:
-    steps = sorted(random.SystemRandom().sample(range(1, steps_done(straight) + 1), 3))
+    steps = sorted(dice().sample(range(1, steps_done(straight) + 1), 3))
     for step in steps:
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, *command(data, tmp_path / "run", "--resume")],
-            capture_output=True, text=True, env=environment(KILL_AT=str(step)), check=False, timeout=120,
-        )  # fmt: skip
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        killed = signalled(command(data, tmp_path / "run", "--resume"), step, "SIGKILL")
+        _, message = killed.communicate(timeout=120)
+        assert killed.returncode == -signal.SIGKILL, message
         assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
     done = train(*command(data, tmp_path / "run", "--resume"))
     assert done.returncode == 0, done.stderr
@@ -106,21 +121,34 @@ def test_killed_at_three_random_steps_and_resumed_is_the_same_network(
     assert losses == [json.loads(line)["loss"] for line in (straight / "log.jsonl").read_text().splitlines()[1:]]
 
 
-def test_sigterm_saves_and_exits_0_and_resume_ends_the_same(data: Path, tmp_path: Path, straight: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts/train.py"), *command(data, tmp_path / "run")],
-        stderr=subprocess.PIPE, text=True, env=environment(),
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not steps_done(tmp_path / "run") and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.terminate()
-    _, message = process.communicate(timeout=60)
-    assert process.returncode == 0, message
-    if not (tmp_path / "run" / "checkpoint.safetensors").exists():  # a fast machine may have been done
+def test_ctrl_c_and_sigterm_save_and_leave_and_resume_ends_the_same(data: Path, tmp_path: Path, straight: Path) -> None:
+    arguments = command(data, tmp_path / "run", "--resume", "--save-minutes", "0")  # nothing else saves these steps
+    for step, signal_name, exit_code in ((5, "SIGINT", 130), (9, "SIGTERM", 0)):
+        process = signalled(arguments, step, signal_name)
+        _, message = process.communicate(timeout=60)
+        assert process.returncode == exit_code, message
         assert "stopped and saved" in message
-        assert train(*command(data, tmp_path / "run", "--resume")).returncode == 0
+        assert steps_done(tmp_path / "run") in (step, step + 1)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+    assert train(*arguments).returncode == 0
     assert bits(tmp_path / "run") == bits(straight)
+
+
+def test_the_second_ctrl_c_leaves_at_once(data: Path, tmp_path: Path) -> None:
+    """The first one waits for a save that a slow disk takes ten minutes for."""
+    process = signalled(command(data, tmp_path / "run", "--save-minutes", "0"), 3, "SIGINT", SLOW_DISK="yes")
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "saving\n"
+        process.send_signal(signal.SIGINT)
+        _, message = process.communicate(timeout=30)
+    finally:
+        watchdog.cancel()
+        process.kill()
+    assert process.returncode == 130, message
+    assert "Traceback" not in message
 
 
 def test_a_second_run_is_refused_and_another_resume_says_what_differs(data: Path, straight: Path) -> None:

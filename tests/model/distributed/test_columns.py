@@ -179,15 +179,16 @@ def test_what_is_sent_is_what_was_planned(parallel: Parallel, classes: int) -> N
         assert abs(averaged - ring) <= 4 * 13  # fc8's 7 rows of 13 numbers are 4 and 3
 
 
-def test_a_flag_raised_anywhere_is_heard_everywhere_in_one_call() -> None:
-    assert on_ranks(2, raise_flag) == [[False, False, True, False]] * 2
+def test_the_highest_request_is_heard_everywhere_in_one_call() -> None:
+    assert on_ranks(2, requests) == [[0, 0, 2, 1, 0]] * 2
 
 
-def raise_flag() -> list[bool]:
-    """Process 1 raises its flag at the second call."""
+def requests() -> list[int]:
+    """Process 1 requests 2 at the second call, process 0 requests 1 at the second and the third."""
     with join("columns", table=SMALL, classes=CLASSES, batch=2, device=CPU, settings={}, log=print) as placement:
         rank = torch.distributed.get_rank()
-        return [placement.any(call == 1 and rank == 1) for call in range(4)]
+        mine = [0, 2, 0, 0, 0] if rank else [0, 1, 1, 0, 0]
+        return [placement.highest(request) for request in mine]
 
 
 def test_share_and_gather_are_chunk_and_cat() -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from model.train.loop import Diverged, Epoch, Trainer
 from model.train.recipes import CIFAR, PAPER
 from model.train.run_folder import RunFolder
 from model.train.schedule import Rates, Stalls, clearly_below_chance
-from model.train.state import BadRun, RunProgress, State, differences
+from model.train.state import BadRun, RunProgress, State, differences, read
 from model.train.step import Learner, TrainingTask
 from tests.model.train.tasks import Stripes, fresh, task
 
@@ -65,7 +66,11 @@ def trained(path: Path, of: TrainingTask, *, stop_after: int = -1, save_every: i
     state = folder.begin(resume)
     callback = Seen(stop_after)
     trainer = Trainer(of, OneProcess(CPU), folder, state or fresh(of), {"data": "stripes"})
-    finished = trainer.run(callback, save_every=save_every, stop=callback.stop)
+
+    def save_now() -> bool:
+        return max(callback.losses) % save_every == 0
+
+    finished = trainer.run(callback, save_now=save_now, stop=callback.stop)
     assert finished == callback.ended == folder.done()
     return callback
 
@@ -109,6 +114,31 @@ def test_a_stopped_run_goes_on_to_the_same_bits(stopped: int, tmp_path: Path, st
     assert {**first.losses, **then.losses} == callback.losses
     assert [epoch.loss for epoch in first.epochs + then.epochs] == [epoch.loss for epoch in callback.epochs]
     assert_same_bits(saved(tmp_path / "run"), saved(path))
+
+
+def test_a_save_is_the_state_of_its_step_though_training_goes_on(tmp_path: Path) -> None:
+    """The disk takes the save of step 1 only when step 3 is done."""
+    of, callback = task(), Seen(stop_after=3)
+    trained(tmp_path / "expected", of, stop_after=1)
+    gone_on = threading.Event()
+
+    class Slow(RunFolder):
+        def save(self, state: State) -> None:
+            assert gone_on.wait(30), "training waits for the disk"
+            super().save(state)
+            if not (tmp_path / "seen").exists():
+                shutil.copy(self.state, tmp_path / "seen")
+
+    def stop() -> bool:
+        if callback.stop():
+            gone_on.set()
+        return callback.stop()
+
+    folder = Slow(tmp_path / "run", {"seed": 0})
+    trainer = Trainer(of, OneProcess(CPU), folder, fresh(of), {})
+    assert not trainer.run(callback, save_now=lambda: max(callback.losses) == 1, stop=stop)
+    assert_same_bits(read(tmp_path / "seen", {"seed": 0}), saved(tmp_path / "expected"))
+    assert saved(tmp_path / "run").progress.step == 3
 
 
 def test_what_a_finished_run_leaves(straight: tuple[Path, Seen]) -> None:
@@ -162,6 +192,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path: Path) -> None:
         trainer.learner.network.get_parameter("fc8.bias").fill_(torch.nan)
     with pytest.raises(Diverged, match=r"last good state is .*0001\.safetensors"):
         trainer._save()
+    trainer.writer.wait()
     assert (tmp_path / "run" / "state.safetensors").read_bytes() == good
 
 
