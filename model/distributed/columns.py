@@ -31,6 +31,8 @@ class Columns:
     sent: (edge, "forward" | "backward") -> bytes that this process has sent to its columns.
     """
 
+    compiled = False
+
     def __init__(self, layout: Layout, device: torch.device) -> None:
         mesh = init_device_mesh(device.type, (layout.replicas, layout.columns), mesh_dim_names=("replica", "column"))
         self.device, self.replicas, self.columns = device, layout.replicas, layout.columns

@@ -5,7 +5,6 @@ A replica is a whole network that sees its own share of the global batch; a colu
 process holds. `OneProcess` is the whole of both; columns.py has the other one.
 """
 
-import shutil
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from model.network.alexnet import AlexNet, Table
+from model.network.compiling import can_compile
 from model.network.dropout import dropout_masks
 
 __all__ = ["OneProcess", "Placement"]
@@ -26,6 +26,7 @@ class Placement(Protocol):
     replicas: int
     columns: int  # processes that share one network: the loss of each is divided by it
     is_main: bool  # writes files and speaks
+    compiled: bool  # whether `network` gives one that torch.compile runs
 
     def network(self, table: Table, classes: int) -> AlexNet:
         """The part of the network that lives here, on `device`, its weights not yet set."""
@@ -63,12 +64,12 @@ class OneProcess:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.compiled = device.type == "cuda" and can_compile(device)
 
     def network(self, table: Table, classes: int) -> AlexNet:
-        """All of it, in the memory order that convolutions are fastest in; compiled on a GPU, where that can be."""
+        """All of it, in the memory order that convolutions are fastest in; compiled on a GPU, where that works."""
         network = AlexNet(table, classes).to(self.device).to(memory_format=torch.channels_last)
-        # Triton builds its launchers with the system's C compiler.
-        if self.device.type == "cuda" and shutil.which("cc"):
+        if self.compiled:
             network.compile()
         return network
 
