@@ -101,6 +101,12 @@ class Columns:
         """Wait for every process."""
         dist.barrier()
 
+    def abort(self) -> None:
+        """Drop every collective in flight: leaving the groups would wait for them, and for processes that are gone."""
+        for group in (self._across_replicas, self._across_columns, dist.group.WORLD):
+            if group is not None:
+                group.abort()
+
 
 class Hybrid(Columns):
     """The scheme of "One weird trick" (Krizhevsky 2014), its form (a): only the dense layers are cut.

@@ -1,8 +1,8 @@
-"""How torchrun's processes find each other, and agree that they were asked for the same thing."""
+"""How torchrun's processes meet, check that they were given the same settings, and part."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 import torch
@@ -15,7 +15,9 @@ from model.network.alexnet import Table
 
 __all__ = ["join"]
 
-PATIENCE = timedelta(minutes=30)  # a process silent for longer is lost
+# Longest wait for the others in one collective. It must cover what one process does alone while the rest wait (the main
+# one writes checkpoints); torchrun ends the rest of a machine sooner when a process dies.
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
 
 
 @contextmanager
@@ -32,27 +34,34 @@ def join(
     """Take this process's place among those that torchrun started; alone, the whole of it.
 
     batch: images of the global batch. device: "cpu", or "cuda" for one GPU per process. settings: what every process
-    must have been given alike. tell: hears on the main process which layout was chosen, and why.
+    must have been given alike. log: called on the main process with the chosen layout and the reason.
     Raises LayoutError on the first process of each machine; the others leave with exit code 2 and say nothing.
+    When the block raises, this process leaves the group without waiting for what it has in flight; the others get an
+    error from the collective that they wait in, at the latest after COLLECTIVE_TIMEOUT.
     """
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    try:
-        layout = lay_out(parallel, processes, table, classes, batch)
-        if processes > 1:
-            device = _meet(device)
-            _agree(settings)
-    except LayoutError:
-        if os.environ.get("LOCAL_RANK", "0") != "0":
-            raise SystemExit(2) from None
-        raise
-    if processes == 1:
-        yield OneProcess(device)
-        return
-    placement = (Hybrid if layout.scheme == "hybrid" else Columns)(layout, device)
-    if placement.is_main:
-        log(layout.why)
-    yield placement
-    dist.destroy_process_group()
+    with ExitStack() as stack:
+        try:
+            layout = lay_out(parallel, processes, table, classes, batch)
+            if processes > 1:
+                device = _meet(device)
+                stack.callback(dist.destroy_process_group)
+                _agree(settings)
+        except LayoutError:
+            if os.environ.get("LOCAL_RANK", "0") != "0":
+                raise SystemExit(2) from None
+            raise
+        if processes == 1:
+            yield OneProcess(device)
+            return
+        placement = (Hybrid if layout.scheme == "hybrid" else Columns)(layout, device)
+        if placement.is_main:
+            log(layout.why)
+        try:
+            yield placement
+        except BaseException:
+            placement.abort()
+            raise
 
 
 def _meet(device: torch.device) -> torch.device:
@@ -64,7 +73,7 @@ def _meet(device: torch.device) -> torch.device:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT)
     except (ValueError, dist.DistError) as error:  # ValueError: a variable that torchrun sets is missing
         address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         reason = "that port is taken" if "EADDRINUSE" in str(error) else str(error).splitlines()[0]

@@ -3,9 +3,11 @@
 import os
 import socket
 from collections.abc import Mapping
+from unittest.mock import patch
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from model.distributed.layout import LayoutError, Parallel
 from model.distributed.placement import OneProcess
@@ -66,3 +68,40 @@ def test_one_process_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     ) as placement:
         assert isinstance(placement, OneProcess)
     assert not heard
+
+
+@pytest.mark.parametrize("parallel", ["columns", "data"])
+def test_when_one_process_fails_all_end_and_leave_the_group(parallel: Parallel) -> None:
+    ends = on_ranks(2, fail_in_a_backward_pass, parallel, time_out=60)
+    assert ends[1] == ("ZeroDivisionError", False)
+    kind, in_group = ends[0]
+    assert kind == "RuntimeError", "its collective is told that the other process is gone"
+    assert not in_group
+
+
+def fail_in_a_backward_pass(parallel: Parallel) -> tuple[str, bool]:
+    """Process 1 fails between two gradients of step 1; its request of step 0 is in flight. Return the error that this
+    process left `join` with, and whether it is still in the process group."""
+
+    def fail(gradient: torch.Tensor) -> None:
+        del gradient
+        raise ZeroDivisionError
+
+    try:
+        with (
+            join(
+                parallel, table=CIFAR, classes=10, batch=4, device=torch.device("cpu"), settings={}, log=print
+            ) as here,
+            patch("model.distributed.gradients.BUCKET", 1024),
+        ):
+            network = here.network(CIFAR, 10)
+            for step in range(3):
+                if step == 1 and dist.get_rank() == 1:
+                    network.get_parameter("fc6.weight").register_hook(fail)  # type: ignore[no-untyped-call]
+                logits, _ = network(torch.randn(4 // here.replicas, 3, 28, 28))
+                torch.autograd.backward(logits.sum())
+                here.average_gradients()
+                here.highest(0)
+    except (RuntimeError, ZeroDivisionError) as error:
+        return type(error).__name__, dist.is_initialized()
+    return "nothing", dist.is_initialized()
