@@ -21,7 +21,8 @@ class Config:
     mean: Path | None = None
     """Caffe's mean image, .binaryproto or .npy, BGR; its mean colour if not given. Not for torchvision."""
     classes: Path | None = None
-    """Text file with a class name a line (synset_words.txt); "class 0", "class 1", ... if not given."""
+    """Packed dataset whose classes these are (to evaluate on it, or to fine-tune with fc8 kept), or a text file with a
+    class name a line (synset_words.txt); "class 0", "class 1", ... if not given."""
     overwrite: bool = False
     """Replace OUT if it is there."""
 

@@ -13,7 +13,7 @@ import re
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,8 +22,9 @@ from model.data.matfile import read_mat
 from model.data.packed import BadDataset
 from model.data.sources import EncodedImage, EncodedSource, Report, printable
 
-__all__ = ["Devkit", "ilsvrc_sources", "read_devkit"]
+__all__ = ["Devkit", "class_names", "ilsvrc_sources", "names_in_lines", "read_devkit"]
 
+SYNSET = re.compile(r"(n\d{8})\s+(.+)")
 MEGABYTE = 1_000_000
 NUMBER = re.compile(r"_(\d+)\.JPEG$", re.IGNORECASE)
 
@@ -33,7 +34,7 @@ class Devkit:
     """What the development kit says about the classes and the validation images."""
 
     wnids: tuple[str, ...]  # WordNet ids, sorted: a class id is a place in here
-    names: tuple[str, ...]  # the first word for each; with its WordNet id where two classes share it
+    names: tuple[str, ...]  # as `class_names` makes them
     truth: tuple[int, ...]  # class id of validation image 1, 2, ...
 
 
@@ -59,15 +60,32 @@ def read_devkit(path: Path) -> Devkit:
         # The classes are the leaves; the kit also lists what lies above them in WordNet.
         leaves = [synset for synset in synsets or [] if not synset["num_children"].any()]
         by_ilsvrc = {int(synset["ILSVRC2012_ID"].item()): str(synset["WNID"]) for synset in leaves}
-        words = {str(synset["WNID"]): str(synset["words"]).split(",")[0].strip() for synset in leaves}
+        words = {str(synset["WNID"]): str(synset["words"]) for synset in leaves}
         wnids = tuple(sorted(words))
         place = {wnid: label for label, wnid in enumerate(wnids)}
         truth = [place[by_ilsvrc[int(line)]] for line in files["ILSVRC2012_validation_ground_truth.txt"].split()]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadDataset(f"{path}: its synsets and its ground truth do not fit together ({error!r})") from error
-    often = Counter(words.values())
-    names = tuple(words[wnid] if often[words[wnid]] == 1 else f"{words[wnid]} ({wnid})" for wnid in wnids)
-    return Devkit(wnids, names, tuple(truth))
+    return Devkit(wnids, class_names([(wnid, words[wnid]) for wnid in wnids]), tuple(truth))
+
+
+def class_names(synsets: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The class names of (WordNet id, words): the first word; with the id behind it where two classes share it."""
+    first = [words.split(",")[0].strip() for _, words in synsets]
+    often = Counter(first)
+    return tuple(
+        word if often[word] == 1 else f"{word} ({wnid})" for word, (wnid, _) in zip(first, synsets, strict=True)
+    )
+
+
+def names_in_lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """The class names of a file with one a line.
+
+    Where every line is one of Caffe's synset_words.txt, "n01440764 tench, Tinca tinca", they are those that the packed
+    archives have.
+    """
+    found = [match for line in lines if (match := SYNSET.fullmatch(line))]
+    return class_names([(match[1], match[2]) for match in found]) if len(found) == len(lines) else tuple(lines)
 
 
 def _kit_files(path: Path) -> dict[str, bytes]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
+from model.data.ilsvrc import names_in_lines
+from model.data.packed import PackedSet
 from model.network.alexnet import Table
 from model.preprocess import Recipe
 from model.published.formats import Stored, binaryproto, caffemodel, onnx
@@ -41,7 +43,8 @@ def imported(
     """Read a published network. Raises BadWeights, naming the file, for anything that is not one.
 
     mean: .binaryproto or .npy in Caffe's BGR order; without it, the means of Caffe's own mean image. torchvision's
-    network has constants of its own. classes: a text file with a name a line; without it "class 0", "class 1", ...
+    network has constants of its own. classes: a text file with a name a line, or a packed dataset, whose
+    classes are taken in their order; without it "class 0", "class 1", ... Raises BadDataset for a damaged dataset.
     caffe, torchvision: the tables that the file must fit.
     """
     data = _read(source)
@@ -127,10 +130,13 @@ def _mean(kind: Kind, path: Path | None) -> Tensor:
 def _classes(path: Path | None, count: int) -> tuple[str, ...]:
     if path is None:
         return tuple(f"class {number}" for number in range(count))
-    try:
-        names = tuple(line.strip() for line in _read(path).decode().splitlines())
-    except UnicodeDecodeError as error:
-        raise BadWeights(f"{path}: not a text file") from error
+    if path.is_dir():
+        names = PackedSet.open(path).classes
+    else:
+        try:
+            names = names_in_lines([line.strip() for line in _read(path).decode().splitlines()])
+        except UnicodeDecodeError as error:
+            raise BadWeights(f"{path}: not a text file") from error
     if len(names) != count or not all(names):
-        raise BadWeights(f"{path}: {len(names)} lines ({names.count('')} empty), for a network of {count} classes")
+        raise BadWeights(f"{path}: {len(names)} names ({names.count('')} empty), for a network of {count} classes")
     return names

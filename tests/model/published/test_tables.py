@@ -307,7 +307,7 @@ def test_a_mean_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"a\nb\n", "2 lines"), (b"a\n\nb\nc\nd\ne\nf", "1 empty"), (b"\xff\n" * 7, "not a text")]
+    ("content", "message"), [(b"a\nb\n", "2 names"), (b"a\n\nb\nc\nd\ne\nf", "1 empty"), (b"\xff\n" * 7, "not a text")]
 )
 def test_class_names_that_do_not_fit_are_refused(
     content: bytes, message: str, bvlc: dict[str, list[Tensor]], tmp_path: Path
