@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import files
 from model.checkpoint import save
 from model.published.importing import Kind, imported
 from scripts.command import Refused, run
@@ -29,13 +30,13 @@ class Config:
 
 def job(config: Config) -> None:
     """Read, convert, write, and say what it is."""
-    if config.out.is_dir() or (config.out.exists() and not config.overwrite):
+    with files.translated(config.out, cannot=Refused, full=Refused):
+        taken = config.out.is_dir() or (config.out.exists() and not config.overwrite)
+    if taken:
         raise Refused(f"{config.out} is there already: --overwrite replaces a file, --out writes another")
     checkpoint = imported(config.source, config.kind, config.mean, config.classes)
-    try:
+    with files.translated(config.out, cannot=Refused, full=Refused):
         save(config.out, checkpoint)
-    except OSError as error:
-        raise Refused(f"{config.out}: cannot be written: {error.strerror}") from error
     count, table = sum(tensor.numel() for tensor in checkpoint.weights.values()), checkpoint.table
     print(f"{config.out}: table {table.name}, {len(checkpoint.classes)} classes, {count:,} parameters")
     mean = "its own constants" if table.name == "torchvision" else config.mean or "Caffe's mean colour (no --mean)"

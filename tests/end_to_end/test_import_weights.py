@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from torchvision.models import alexnet
 
 from model.checkpoint import load
 from model.embed import Embedder
+from model.published.importing import imported
+from model.published.tables import CAFFE
 from scripts.command import Refused
 from scripts.import_weights import Config, job
-from tests.model.published.published_files import caffe_layers, caffe_logits, new_blob, old_caffemodel
+from tests.model.published.published_files import caffe_layers, caffe_logits, narrow, new_blob, old_caffemodel
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "import_weights.py"
 
@@ -89,9 +92,10 @@ def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    checkpoint = object()
-    monkeypatch.setattr("scripts.import_weights.imported", lambda *_: checkpoint)
-    monkeypatch.setattr("scripts.import_weights.save", lambda path, _: path.parent.mkdir(parents=True, exist_ok=True))
-    with pytest.raises(Refused, match="cannot be written: File exists"):
-        job(Config(source=tmp_path / "file", out=tmp_path / "file" / "out"))
+    source = tmp_path / "bvlc.caffemodel"
+    source.write_bytes(old_caffemodel(caffe_layers(24, 16, 3)))
+    monkeypatch.setattr("scripts.import_weights.imported", partial(imported, caffe=narrow(CAFFE)))
+    for out in (source / "out", tmp_path / ("n" * 300)):  # within a file, and with too long a name
+        with pytest.raises(Refused, match="cannot be written: (File exists|File name too long)"):
+            job(Config(source=source, out=out))
+    assert os.listdir(tmp_path) == [source.name]
