@@ -6,12 +6,9 @@ the published folder by one rename. Features are written and synced before their
 file is never behind the catalogue; what it has beyond it is cut off.
 """
 
-import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,19 +20,9 @@ import files
 from index.bundle_folder import KEPT, BundleFolder, writing
 from index.catalogue import Block, CatalogueWriter
 from index.generation import FILES, MANIFEST, BadBundle, Generation, Manifest, fingerprint
+from index.plan import Plan
 
-__all__ = ["Building", "Plan"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a build makes: equal plans make equal generations."""
-
-    number: int
-    inputs: Mapping[str, str]  # fingerprints, `weights` and `recipe` among them
-    total: int  # images in the collection, those that will be skipped included
-    width: int  # d
-    classes: tuple[str, ...]
+__all__ = ["Building"]
 
 
 class Building:
@@ -72,7 +59,7 @@ class Building:
 
     def append(self, block: Block) -> None:
         """Add the next block; it is durable on return. Raises BadBundle for a block that does not fit, DiskFull."""
-        _check(block, self.done, self.plan)
+        self.plan.check(block, self.done)
         with writing(self._root), self._features.open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
             file.seek(0, os.SEEK_END)
@@ -127,14 +114,11 @@ class Building:
         return self._folder.path(self.plan.number).exists()
 
     def _resumed(self, wanted: Plan) -> Plan | None:
-        """The plan in building/, if it is the wanted one but for its number and is not finished and done with."""
-        try:
-            fields = json.loads((self._root / "plan.json").read_text())
-            found = Plan(**{**fields, "classes": tuple(fields["classes"])})
-        except (OSError, ValueError, TypeError, KeyError):
+        """The plan of the build in building/, where it makes what is wanted and can go on."""
+        found = Plan.read(self._root / "plan.json")
+        if found is None or not found.makes_the_same(wanted) or found.number == self._folder.current():
             return None
-        same = replace(found, number=wanted.number) == wanted and found.number != self._folder.current()
-        return found if same and _size(self._work) else None  # without its catalogue nobody knows what is finished
+        return found if _size(self._work) else None  # without its catalogue nobody knows what is finished
 
     def _started(self, plan: Plan) -> Plan:
         _discard(self._root)
@@ -143,7 +127,7 @@ class Building:
         CatalogueWriter.create(self._work, plan.classes)
         for path in (self._features, self._work, self._generation, self._root):
             files.sync(path)
-        files.replace(self._root / "plan.json", json.dumps(asdict(plan)).encode())
+        plan.write(self._root / "plan.json")
         return plan
 
     def _complete(self) -> None:
@@ -168,24 +152,6 @@ class Building:
             sizes={part: path.stat().st_size for part, path in parts.items()},
         )
         files.replace(self._generation / MANIFEST, manifest.to_json().encode())
-
-
-def _check(block: Block, done: int, plan: Plan) -> None:
-    """Raises BadBundle unless the block goes on where the last one ended and accounts for each of its images."""
-    n = len(block.ids)
-    place = f"images {block.start} to {block.stop}"
-    if block.start != done or not block.start < block.stop <= plan.total:
-        raise BadBundle(f"{place} do not follow the {done} of {plan.total} that are done")
-    accounted = sorted([*block.ids.tolist(), *(image_id for image_id, _, _ in block.skipped)])
-    if accounted != list(range(block.start, block.stop)) or np.any(np.diff(block.ids) <= 0):
-        raise BadBundle(f"{place}: each must be either embedded, in ascending order, or skipped")
-    if block.features.shape != (n, plan.width) or block.features.dtype != np.float32:
-        found = f"{block.features.shape} {block.features.dtype}"
-        raise BadBundle(f"{place}: features should be {(n, plan.width)} float32, not {found}")
-    if not {len(block.names), len(block.labels), len(block.thumbnails)} == {n}:
-        raise BadBundle(f"{place}: {n} images need as many names, labels and thumbnails")
-    if not np.isfinite(block.features).all():
-        raise BadBundle(f"{place}: features that are not finite; the network is broken")
 
 
 def _size(file: Path) -> int:

@@ -39,6 +39,9 @@ INSERT INTO extent VALUES (0);
 class NoSuchImage(LookupError):
     """No image of that id is in the collection, or it could not be read when the collection was embedded."""
 
+    def __init__(self, image_id: int) -> None:
+        super().__init__(f"no image {image_id} in this collection")
+
 
 @dataclass(frozen=True)
 class Image:
@@ -163,7 +166,7 @@ class Catalogue:
             f"SELECT {columns} FROM images LEFT JOIN classes ON class_id = label WHERE image_id = ?", image_id
         )
         if not rows:
-            raise NoSuchImage(f"no image {image_id} in this collection")
+            raise NoSuchImage(image_id)
         return Image(*rows[0])
 
     def labels(self) -> NDArray[np.int64]:

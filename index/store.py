@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from index.building import Building, Plan
+from index.building import Building
 from index.bundle_folder import BundleFolder, Busy, DiskFull, writing
 from index.generation import BadBundle, Generation, Manifest
+from index.plan import Plan
 
 __all__ = ["BadBundle", "Building", "Bundle", "Busy", "DiskFull", "Generation", "Manifest"]
 

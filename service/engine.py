@@ -70,7 +70,7 @@ class Engine:
         """What the network made of an indexed image: nothing is computed but the last layer. Raises NoSuchImage."""
         row = int(np.searchsorted(self._generation.ids, image_id))
         if row == len(self._generation.ids) or self._generation.ids[row] != image_id:
-            raise NoSuchImage(f"no image {image_id} in this collection")
+            raise NoSuchImage(image_id)
         features = np.array(self._generation.features[row])
         return Inference(self._embedder.probabilities_of(features[None])[0], features)
 

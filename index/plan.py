@@ -1,0 +1,60 @@
+"""What a build makes, written down beside it, and whether a block of images fits into it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+import files
+from index.catalogue import Block
+from index.generation import BadBundle
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build makes: equal plans make equal generations."""
+
+    number: int  # of the generation
+    inputs: Mapping[str, str]  # fingerprints, `weights` and `recipe` among them
+    total: int  # images in the collection, those that will be skipped included
+    width: int  # d
+    classes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The plan in a file; None where there is no file or no plan in it."""
+        try:
+            fields = json.loads(path.read_text())
+            return cls(**{**fields, "classes": tuple(fields["classes"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Write the file in one step. Raises OSError."""
+        files.replace(path, json.dumps(asdict(self)).encode())
+
+    def makes_the_same(self, other: Self) -> bool:
+        """Return whether the two differ in nothing but the generation's number."""
+        return replace(self, number=other.number) == other
+
+    def check(self, block: Block, done: int) -> None:
+        """Raise BadBundle unless the block follows the `done` images and accounts for each of its own."""
+        n = len(block.ids)
+        place = f"images {block.start} to {block.stop}"
+        if block.start != done or not block.start < block.stop <= self.total:
+            raise BadBundle(f"{place} do not follow the {done} of {self.total} that are done")
+        accounted = sorted([*block.ids.tolist(), *(image_id for image_id, _, _ in block.skipped)])
+        if accounted != list(range(block.start, block.stop)) or np.any(np.diff(block.ids) <= 0):
+            raise BadBundle(f"{place}: each must be either embedded, in ascending order, or skipped")
+        if block.features.shape != (n, self.width) or block.features.dtype != np.float32:
+            found = f"{block.features.shape} {block.features.dtype}"
+            raise BadBundle(f"{place}: features should be {(n, self.width)} float32, not {found}")
+        if not {len(block.names), len(block.labels), len(block.thumbnails)} == {n}:
+            raise BadBundle(f"{place}: {n} images need as many names, labels and thumbnails")
+        if not np.isfinite(block.features).all():
+            raise BadBundle(f"{place}: features that are not finite; the network is broken")
