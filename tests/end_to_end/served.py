@@ -1,6 +1,5 @@
 """scripts/serve.py as a real process on a port of its own."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -8,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.processes import environment
 
 ROOT = Path(__file__).parents[2]
 ANNOUNCED = "fc7 is at "
@@ -32,11 +33,10 @@ class Served:
 
 def start(*flags: str, **variables: str) -> "subprocess.Popen[str]":
     """The script, with these flags and variables; its output is piped."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FC7_")}
     return subprocess.Popen(
         [sys.executable, "scripts/serve.py", *flags],
         cwd=ROOT,
-        env={**clean, **variables},
+        env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,6 +1,5 @@
 """The batch job as its user runs it: a process, a folder of images, a bundle; killed, it goes on."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from model.data.folders import folder_source
 from model.embed import Embedder
 from tests.index.blocks import contents
 from tests.model.test_checkpoint import made
+from tests.processes import environment
 
 ROOT = Path(__file__).parents[2]
 COUNT = 1100  # three blocks
@@ -68,9 +68,14 @@ def start(
 ) -> subprocess.Popen[str]:
     command = [sys.executable, *program, "--checkpoint", str(collection / "checkpoint.safetensors")]
     command += ["--images", str(collection / "images"), "--bundle", str(bundle), "--device", "cpu", *flags]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FC7_")}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=ROOT, env={**kept, "OMP_NUM_THREADS": "1"}, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(OMP_NUM_THREADS="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finished(process: subprocess.Popen[str]) -> str:

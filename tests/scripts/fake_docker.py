@@ -45,6 +45,7 @@ def down() -> None:
 
 
 if __name__ == "__main__":
+    assert os.environ["FC7_PRESET"] == "", "the user's settings reach the container"
     words = sys.argv[sys.argv.index("--file") + 2 :]
     with (STATE / "calls").open("a") as calls:
         print(*sys.argv[1:4], *words, file=calls)

@@ -22,6 +22,7 @@ from scripts.command import Refused
 from scripts.demo import Demo, Preset, demo
 from service.port import PortTaken
 from tests.images import encoded, photograph
+from tests.processes import environment
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 200  # seconds, for all four steps of the demo
@@ -135,9 +136,8 @@ def running(*flags: str, environment: Mapping[str, str]) -> Iterator["queue.Queu
 
 def test_150_images_go_all_the_way_to_neighbours_over_http(tmp_path: Path) -> None:
     images = class_folders(tmp_path / "mine", 150)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FC7_")}
     deadline, said, address = time.monotonic() + DEADLINE, "", ""
-    with running("--images", str(images), "--root", str(tmp_path), "--port", "0", environment=clean) as lines:
+    with running("--images", str(images), "--root", str(tmp_path), "--port", "0", environment=environment()) as lines:
         while not address:
             line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
             said += line

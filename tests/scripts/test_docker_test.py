@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import environment
+
 ROOT = Path(__file__).parents[2]
 PROJECT = "compose --project-name fc7-docker-test"
 BUILD, UP, LOGS, DOWN = (
@@ -25,7 +27,7 @@ def docker_test(state: Path, broken: str) -> tuple[int, str, str, list[str]]:
     done = subprocess.run(
         [sys.executable, "scripts/docker_test.py"],
         cwd=ROOT,
-        env={**os.environ, "PATH": path, "FAKE_DOCKER": str(state), "FC7_PRESET": "release", "OMP_NUM_THREADS": "1"},
+        env=environment(PATH=path, FAKE_DOCKER=str(state), FC7_PRESET="release", OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
         timeout=200,
