@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.transfer import Sent, Transfer, transfer_to
+from model.randomness import Stream, numpy_generator
 
 __all__ = ["Batch", "Dataset", "Subset", "in_order", "order", "read"]
 
-STREAM = 0  # keeps these draws apart from augmentation's, which have the same seed
 WINDOW_BYTES = 2 << 30  # images that are mixed with each other
 BLOCK = 32  # neighbouring rows that are read together: 6 MB at 256 x 256
 AHEAD = 4  # batches read, and sent to the device, before they are asked for
@@ -74,7 +74,7 @@ class Batch:
 
 def order(seed: int, epoch: int, rows: int, window: int, block: int = BLOCK) -> NDArray[np.int64]:
     """Epoch `epoch`'s order of `rows` rows: each exactly once, mixed within `window` places; int64 (rows,)."""
-    random = np.random.default_rng([seed, STREAM, epoch])
+    random = numpy_generator(seed, Stream.ORDER, epoch)
     blocks = random.permutation(-(-rows // block))
     mixed = (blocks[:, None] * block + np.arange(block)).reshape(-1)
     mixed = mixed[mixed < rows]

@@ -6,15 +6,13 @@ units, and the columns' masks side by side are the one network's mask.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from model.network.alexnet import Dense, Table
+from model.randomness import Stream, torch_generator
 
 __all__ = ["dropout_masks"]
-
-STREAM = 2  # keeps these draws apart from the data order's and the augmentation's, which have the same seed
 
 
 def dropout_masks(
@@ -30,18 +28,14 @@ def dropout_masks(
         if not isinstance(row, Dense) or row.units is None or not row.dropout:
             continue
         units = row.units // table.columns
-        kept = [
-            _kept([seed, STREAM, step, layer, column], batch, units, row.dropout, device)[rows] for column in columns
-        ]
-        masks[name] = torch.cat(kept, dim=1)
+        generators = (torch_generator(seed, Stream.DROPOUT, step, layer, column, device=device) for column in columns)
+        masks[name] = torch.cat([_kept(batch, units, row.dropout, each)[rows] for each in generators], dim=1)
     return masks
 
 
-def _kept(key: list[int], batch: int, units: int, dropout: float, device: torch.device) -> Tensor:
+def _kept(batch: int, units: int, dropout: float, generator: torch.Generator) -> Tensor:
     """bool (batch, units), false with probability `dropout` (to 1 in 65,536: four units share one 64-bit draw)."""
-    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1
-    generator = torch.Generator(device).manual_seed(state)
-    words = torch.empty(-(-batch * units // 4), dtype=torch.int64, device=device)
+    words = torch.empty(-(-batch * units // 4), dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
-    augmentation = words.view(torch.int16)[: batch * units].view(batch, units)
-    return augmentation >= round(dropout * 2**16) - 2**15
+    draws = words.view(torch.int16)[: batch * units].view(batch, units)
+    return draws >= round(dropout * 2**16) - 2**15

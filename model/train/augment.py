@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.preprocess import central
+from model.randomness import Stream, numpy_generator
 from model.train.recipes import TrainingRecipe
 
 __all__ = ["AugmentationParameters", "augment", "colour_basis", "draw"]
 
-STREAM = 1  # keeps these draws apart from the data order's, which has the same seed
 BLOCK_BYTES = 1 << 20  # of float32 worked on together on a CPU: the passes over it stay in the cache
 COLOUR_SCALE = 0.1  # section 4.1: standard deviation of alpha
 
@@ -38,7 +38,7 @@ class AugmentationParameters:
 
 def draw(seed: int, step: int, batch: int, recipe: TrainingRecipe, *, colour: bool) -> AugmentationParameters:
     """The draws of step `step` for the whole global batch; `crop_chunk` neighbours share a crop and a mirror."""
-    random = np.random.default_rng([seed, STREAM, step])
+    random = numpy_generator(seed, Stream.AUGMENTATION, step)
     margin = recipe.stored - recipe.crop
     offsets = margin + 1 if recipe.inclusive_crops else max(margin, 1)
     chunks = -(-batch // recipe.crop_chunk)

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from model.checkpoint import Checkpoint, load
@@ -21,6 +20,7 @@ from model.distributed.rendezvous import join
 from model.embed import choose_device
 from model.network.alexnet import TABLES, AlexNet, Dense, initialise
 from model.provenance import commit
+from model.randomness import Stream, torch_generator
 from model.train.callbacks import Callbacks
 from model.train.config import TrainConfig, recipe_of
 from model.train.finetune import Start, start
@@ -130,7 +130,7 @@ def _begun(config: TrainConfig, classes: tuple[str, ...], origin: Checkpoint | N
         if config.freeze:
             raise BadRun("--freeze keeps a checkpoint's weights: name it with --init-from")
         return None
-    return start(origin, classes, _generator(config.seed), config.freeze)
+    return start(origin, classes, torch_generator(config.seed, Stream.WEIGHTS), config.freeze)
 
 
 def _identity(config: TrainConfig, task: TrainingTask, origin: Checkpoint | None, packed: PackedSet) -> dict[str, Any]:
@@ -150,14 +150,8 @@ def _identity(config: TrainConfig, task: TrainingTask, origin: Checkpoint | None
 
 def _fresh(task: TrainingTask, seed: int) -> State:
     """Step 0: the same weights on every kind of machine."""
-    network = initialise(AlexNet(task.table, len(task.classes)), _generator(seed))
+    network = initialise(AlexNet(task.table, len(task.classes)), torch_generator(seed, Stream.WEIGHTS))
     return State(RunProgress(), {name: tensor.detach() for name, tensor in network.named_parameters()}, {})
-
-
-def _generator(seed: int) -> torch.Generator:
-    """Of the weights that are drawn."""
-    state = int(np.random.SeedSequence([seed, 3]).generate_state(1, np.uint64)[0]) >> 1
-    return torch.Generator().manual_seed(state)
 
 
 def _bf16(precision: str, device: torch.device) -> bool:
