@@ -2,7 +2,6 @@
 
 import errno
 import os
-import random
 import shutil
 import signal
 import sqlite3
@@ -17,6 +16,7 @@ import pytest
 
 from index.catalogue import CatalogueWriter
 from index.store import BadBundle, Bundle, DiskFull
+from tests.dice import dice
 from tests.index.blocks import INPUTS, TOTAL, begun, block, build, contents
 
 ROOT = Path(__file__).parents[2]
@@ -95,11 +95,9 @@ def test_a_kill_between_any_two_steps(tmp_path: Path, checkpoint: Path, monkeypa
 
 
 def test_killed_at_random_moments(tmp_path: Path, checkpoint: Path) -> None:
-    """Also in the middle of a system call. FC7_TEST_SEED=<what a failure prints> kills at the same moments again."""
-    seed = int(os.environ.get("FC7_TEST_SEED") or random.SystemRandom().randrange(10**6))
-    print(f"FC7_TEST_SEED={seed}")  # noqa: T201 (pytest shows it when the test fails)
+    """Also in the middle of a system call."""
     expected = contents(build(tmp_path / "unbroken", checkpoint))
-    rng, kills, bundle = random.Random(seed), 0, tmp_path / "killed"
+    rng, kills, bundle = dice(), 0, tmp_path / "killed"
     command = [sys.executable, "-m", "tests.index.blocks", str(bundle), str(checkpoint)]
     longest = 500  # calls it may make
     for _ in range(40):
