@@ -5,7 +5,6 @@ use the same `Embedder`; torch becomes NumPy here. B images, S pixels the stored
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from model.checkpoint import BadCheckpoint, Checkpoint
 from model.data.sources import Source
 from model.data.threads import ahead
+from model.precision import full_float32
 from model.preprocess import MAX_PIXELS, network_input, stored_image, ten_views, thumbnail
 
 __all__ = ["EmbeddedBlock", "Embedder", "NoSuchDevice", "choose_device", "embed_collection"]
@@ -91,7 +91,7 @@ class Embedder:
     def probabilities_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features (B, F) that this network made -> probabilities (B, classes), through its last layer alone."""
         last = list(self.checkpoint.table.named)[-1]
-        with torch.inference_mode(), _full_float32():
+        with torch.inference_mode(), full_float32(repeatable=True):
             x = torch.from_numpy(np.ascontiguousarray(features)).to(self.device)
             logits: Tensor = self._network.dense(last, x, test=True)
             return logits.softmax(dim=1).cpu().numpy()
@@ -105,14 +105,9 @@ class Embedder:
         return self._forward(network_input(batch, self._mean, self.recipe.crop))
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.inference_mode(), _full_float32():
+        with torch.inference_mode(), full_float32(repeatable=True):
             logits, features = self._network(x)
             return logits.softmax(dim=1), features
-
-
-def _full_float32() -> AbstractContextManager[None]:
-    """A GPU's convolutions would round their inputs to 10 bits (TF32), a thousand times coarser than the CPU's."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def embed_collection(embedder: Embedder, source: Source, start: int = 0, block: int = 512) -> Iterator[EmbeddedBlock]:

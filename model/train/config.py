@@ -6,6 +6,7 @@ from typing import Literal
 
 from model.checkpoint import Checkpoint
 from model.distributed.layout import Parallel
+from model.precision import Precision
 from model.train.finetune import fine_tuning
 from model.train.recipes import RECIPES, TrainingRecipe
 from model.train.state import BadRun
@@ -27,7 +28,7 @@ class TrainConfig:
     rate: float | None = None  # learning rate before any drop; the preset's (0.01) is for a thousand classes
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N; several processes take a GPU each
     parallel: Parallel = "auto"  # how torchrun's processes share the work: columns (the paper), data, hybrid
-    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 autocast where the device computes in it
+    precision: Precision = "auto"  # auto: bf16 autocast where the device computes in it
     save_minutes: float = 10.0  # minutes between two saves within an epoch; 0: at the end of epochs only
     keep: int = 2  # epochs whose networks are kept, beside the best and the last
     init_from: Path | None = None  # checkpoint to fine-tune, its network and its mean image, at a tenth of the rates

@@ -19,6 +19,7 @@ from model.distributed.placement import Placement
 from model.distributed.rendezvous import join
 from model.embed import choose_device
 from model.network.alexnet import TABLES, AlexNet, Dense, initialise
+from model.precision import use_bf16
 from model.provenance import commit
 from model.randomness import Stream, torch_generator
 from model.train.callbacks import Callbacks
@@ -118,7 +119,7 @@ def _task(
         mean_image=begun.mean_image.numpy() if begun else packed.mean_image,
         pca=packed.pca,
         seed=config.seed,
-        bf16=_bf16(config.precision, placement.device),
+        bf16=use_bf16(config.precision, placement.device),
         frozen=begun.frozen if begun else (),
     )
     return task, State(RunProgress(), begun.weights, {}) if begun else _fresh(task, config.seed)
@@ -152,15 +153,6 @@ def _fresh(task: TrainingTask, seed: int) -> State:
     """Step 0: the same weights on every kind of machine."""
     network = initialise(AlexNet(task.table, len(task.classes)), torch_generator(seed, Stream.WEIGHTS))
     return State(RunProgress(), {name: tensor.detach() for name, tensor in network.named_parameters()}, {})
-
-
-def _bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16. A CPU without the instructions emulates it, far slower than float32."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def _versions() -> dict[str, str | None]:

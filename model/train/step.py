@@ -17,6 +17,7 @@ from model.data.loader import Batch, Dataset, read
 from model.distributed.placement import Placement
 from model.evaluation import Scores, Tally
 from model.network.alexnet import Table
+from model.precision import full_float32
 from model.preprocess import network_input
 from model.train.augment import augment, colour_basis, draw
 from model.train.optimiser import SGD
@@ -78,11 +79,12 @@ class Learner:
         augmentation = draw(self.task.seed, number, recipe.batch, recipe, colour=colour).rows(self.rows)
         images = augment(batch.images, augmentation, self.mean, self.basis, recipe)
         masks = self.placement.masks(self.task.table, seed=self.task.seed, step=number, batch=recipe.batch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.bf16):
-            logits, _ = self.network(images, masks)
-        loss = F.cross_entropy(logits.float(), batch.labels)
-        # The objective is the sum over the processes of one network.
-        (loss / self.placement.columns).backward()  # type: ignore[no-untyped-call]
+        with full_float32():  # where autocast does not ask for bfloat16
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.task.bf16):
+                logits, _ = self.network(images, masks)
+            loss = F.cross_entropy(logits.float(), batch.labels)
+            # The objective is the sum over the processes of one network.
+            (loss / self.placement.columns).backward()  # type: ignore[no-untyped-call]
         self.placement.average_gradients()
         self.optimiser.step(rates)
         return loss.detach()
@@ -94,7 +96,7 @@ class Learner:
         # Equal parts, so that every replica has as many batches, and as many images in each, to within one.
         parts = np.array_split(np.arange(len(validation)), -(-len(validation) // (VALIDATION_BATCH * replicas)))
         mine = [part[self.placement.replica :: replicas] for part in parts]
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32():
             for batch in read(validation, mine, size, self.device):
                 logits, _ = self.network(network_input(batch.images, self.mean, self.task.recipe.crop))
                 tally.add(logits.softmax(dim=1), batch.labels)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from model.data.packed import BadDataset, PackedSet
@@ -137,15 +136,6 @@ def test_a_validation_split_without_labels_is_said(tmp_path: Path) -> None:
     np.save(data.path / "test" / "labels.npy", np.array([-1, -1]))
     with pytest.raises(BadDataset, match="no image of split 'test' has a label"):
         training_and_validation(data)
-
-
-def test_bfloat16_only_where_the_device_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    for capable in (True, False):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda capable=capable: {"avx512_bf16": capable})
-        assert run._bf16("auto", cpu) is capable
-        assert run._bf16("bf16", cpu)
-        assert not run._bf16("fp32", cpu)
 
 
 def test_another_rate_scales_every_level() -> None:
