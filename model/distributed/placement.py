@@ -64,7 +64,9 @@ class OneProcess:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.compiled = device.type == "cuda" and can_compile(device)
+        # The compiler may choose a reduction's form by timing it.
+        repeatable = torch.are_deterministic_algorithms_enabled()
+        self.compiled = device.type == "cuda" and not repeatable and can_compile(device)
 
     def network(self, table: Table, classes: int) -> AlexNet:
         """All of it, in the memory order that convolutions are fastest in; compiled on a GPU, where that works."""

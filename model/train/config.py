@@ -29,6 +29,7 @@ class TrainConfig:
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N; several processes take a GPU each
     parallel: Parallel = "auto"  # how torchrun's processes share the work: columns (the paper), data, hybrid
     precision: Precision = "auto"  # auto: bf16 autocast where the device computes in it
+    deterministic: bool = False  # the same bits each time on a GPU, too: not compiled, slower; a CPU gives them anyway
     save_minutes: float = 10.0  # minutes between two saves within an epoch; 0: at the end of epochs only
     keep: int = 2  # epochs whose networks are kept, beside the best and the last
     init_from: Path | None = None  # checkpoint to fine-tune, its network and its mean image, at a tenth of the rates

@@ -2,6 +2,7 @@
 
 Everything random is a function of (seed, step or epoch), so a step depends on the weights, the momentum buffers, the
 rates of the step before and its number alone; those are the state.
+On a CPU, or with deterministic algorithms, a resumed run has the bits of one that was never interrupted.
 """
 
 import math

@@ -5,7 +5,7 @@ Whatever cannot work is refused here, before anything is written.
 
 import platform
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from model.distributed.placement import Placement
 from model.distributed.rendezvous import join
 from model.embed import choose_device
 from model.network.alexnet import TABLES, AlexNet, Dense, initialise
-from model.precision import use_bf16
+from model.precision import deterministic, use_bf16
 from model.provenance import commit
 from model.randomness import Stream, torch_generator
 from model.train.callbacks import Callbacks
@@ -45,16 +45,17 @@ def train(config: TrainConfig, callback: Callback, *, stop: Callable[[], bool], 
     """
     origin = None if config.init_from is None else load(config.init_from)
     recipe = recipe_of(config, origin)
-    packed = PackedSet.open(config.data)
-    with join(
+    packed, device = PackedSet.open(config.data), choose_device(config.device)
+    joined = join(
         config.parallel,
         table=TABLES[config.preset] if origin is None else origin.table,
         classes=len(packed.classes),
         batch=recipe.batch,
-        device=choose_device(config.device),
+        device=device,
         settings=asdict(config) | {"fingerprint": packed.fingerprint},
         log=log,
-    ) as placement:
+    )
+    with deterministic(device) if config.deterministic else nullcontext(), joined as placement:
         finished, message = _train(config, recipe, origin, packed, placement, callback, stop)
         if placement.is_main:
             log(message)
@@ -141,6 +142,7 @@ def _identity(config: TrainConfig, task: TrainingTask, origin: Checkpoint | None
         "recipe": asdict(task.recipe),
         "data": packed.fingerprint,
         "seed": config.seed,
+        "deterministic": config.deterministic,
         "precision": "bf16" if task.bf16 else "fp32",
         "init_from": None if origin is None else origin.fingerprints(),
         "frozen": list(task.frozen),

@@ -3,7 +3,7 @@
 runs/<name>/checkpoint.safetensors  the trained network, written when training is over: its presence says so
             best.safetensors        the network with the lowest validation error
             epochs/0007.safetensors the last few epochs' networks
-            state.safetensors       weights, momentum and progress: what --resume goes on from, to the same bits
+            state.safetensors       weights, momentum and progress: what --resume goes on from
             log.jsonl               what the run is, then a line an epoch
             lock                    held by the process that writes here
 """

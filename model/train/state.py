@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ class State:
     momentum: Mapping[str, Tensor]
 
     def digest(self) -> str:
-        """Return the SHA-256 of the progress and of every tensor: equal, the same future."""
-        digest = hashlib.sha256(json.dumps(asdict(self.progress)).encode())
+        """Return the SHA-256 of every tensor and of the progress, but for the seconds: equal, the same future."""
+        digest = hashlib.sha256(json.dumps(asdict(replace(self.progress, seconds=0.0))).encode())
         for tensors in (self.weights, self.momentum):
             for name, tensor in sorted(tensors.items()):
                 digest.update(name.encode())

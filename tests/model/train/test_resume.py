@@ -1,21 +1,33 @@
 """All processes go on from the same state, or every one of them is refused in words and none waits for another."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 import files
 from model.distributed.rendezvous import join
+from model.precision import Precision
+from model.train.callbacks import ConsoleLogger
 from model.train.config import TrainConfig
 from model.train.resume import state_of_all
+from model.train.run import train
 from model.train.run_folder import RunFolder
-from model.train.state import BadRun, RunProgress, State
+from model.train.state import BadRun, Json, RunProgress, State, read
 from tests.model.train.tasks import TINY
 from tests.model.train.test_run import MANY, packed, start
 from tests.ranks import on_ranks
+
+
+def described(out: Path) -> Json:
+    """What the run in `out` says it is."""
+    with safe_open(out / "state.safetensors", framework="pt") as file:
+        identity: Json = json.loads(file.metadata()["about"])["identity"]
+    return identity
 
 
 def refusal(config: TrainConfig, disks: list[Path]) -> str | None:
@@ -91,3 +103,43 @@ def test_a_resume_that_only_one_machine_can_read_ends_on_both(config: TrainConfi
         refusals = on_ranks(2, refusal, config, disks, time_out=60)
         assert refusals[0] == refusals[1]
         assert refusals[0].startswith(f"{message}.safetensors: not a whole training state")
+
+
+class StopAfter:
+    """Asks to stop from its nth call on; it is called after each step and between epochs."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls, self.deterministic = calls, False
+
+    def __call__(self) -> bool:
+        self.deterministic = torch.are_deterministic_algorithms_enabled()
+        self.calls -= 1
+        return self.calls <= 0
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"),
+    [("cpu", "fp32"), *(pytest.param("cuda", kind, marks=pytest.mark.gpu) for kind in ("fp32", "bf16"))],
+)
+def test_a_deterministic_run_resumes_to_the_same_bits(
+    device: str, precision: Precision, config: TrainConfig, tmp_path: Path
+) -> None:
+    whole = replace(
+        config, out=tmp_path / "whole", epochs=2, batch=50, device=device, precision=precision, deterministic=True
+    )
+    cut = replace(whole, out=tmp_path / "cut")
+    assert start(whole)
+    for calls in (2, 4):
+        stop = StopAfter(calls)
+        assert not train(cut, ConsoleLogger(), stop=stop, log=print)
+        assert stop.deterministic
+    assert start(cut)
+    digests = [read(one.out / "state.safetensors", described(one.out)).digest() for one in (whole, cut)]
+    assert digests[0] == digests[1]
+
+
+def test_a_deterministic_run_is_not_resumed_as_another(config: TrainConfig, tmp_path: Path) -> None:
+    here = replace(config, out=tmp_path / "run")
+    start(here)
+    with pytest.raises(BadRun, match="deterministic was False, is True"):
+        start(replace(here, deterministic=True))
