@@ -29,8 +29,8 @@ class Demo:
     root: Path = Path(".")  # data, runs and bundles are kept here
     preset: Preset = "cifar"  # network and recipe; release and paper take 256 x 256 images and want a GPU
     serve: bool = True  # serve when done, until Ctrl-C
-    host: str = "127.0.0.1"
-    port: int = 8000
+    host: str = "127.0.0.1"  # address to serve on
+    port: int = 8000  # TCP port to serve on
 
 
 def demo(config: Demo) -> None:

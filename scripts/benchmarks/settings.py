@@ -13,7 +13,7 @@ class Train:
 
     preset: Literal["paper", "release", "cifar"] = "paper"  # network and recipe
     batch: tuple[int, ...] = (128,)  # images a step; several: how the cost grows
-    classes: int = 1000
+    classes: int = 1000  # that the network tells apart
     rounds: int = 5  # timed steps of each form, after one that is not
     allocator: bool = True  # keep freed memory, as scripts/train.py does; for all forms alike
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
