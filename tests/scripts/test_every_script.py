@@ -1,32 +1,13 @@
 """What the README says of every script: help with defaults, and one line and exit code 2 for a bad flag."""
 
 import re
-import runpy
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-NOT_SCRIPTS = {"__init__", "command", "progress"}
-SCRIPTS = sorted(file.stem for file in (ROOT / "scripts").glob("*.py") if file.stem not in NOT_SCRIPTS)
+from tests.scripts.helptext import SCRIPTS, called, options
+
 BENCHMARKS = ("train", "loader", "search", "retrieval")
 COMMANDS = [(name,) for name in SCRIPTS] + [("benchmark", benchmark) for benchmark in BENCHMARKS]
-
-
-def called(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run a script as `python scripts/NAME.py ...` does, but in this process, which has imported torch already."""
-    monkeypatch.setattr(sys, "argv", [f"scripts/{command[0]}.py", *command[1:]])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(ROOT / "scripts" / f"{command[0]}.py"), run_name="__main__")
-    assert isinstance(end.value.code, int)
-    return end.value.code
-
-
-def options(said: str) -> dict[str, str]:
-    """Each option of a help text, and what is said of it."""
-    found = re.split(r"^  (--[a-z0-9-]+)", said, flags=re.MULTILINE)[1:]
-    return {name: " ".join(text.split()) for name, text in zip(found[::2], found[1::2], strict=True)}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
