@@ -66,16 +66,30 @@ def collectives() -> Iterator[list[tuple[str, int]]]:
 
 
 def learn(
-    table: Table, classes: int, dtype: torch.dtype, steps: int, parallel: Parallel, batch: int = BATCH
+    table: Table,
+    classes: int,
+    dtype: torch.dtype,
+    steps: int,
+    parallel: Parallel,
+    batch: int = BATCH,
+    device: str = "cpu",
 ) -> Learned:
     """Train from fixed weights on fixed images, wherever this process is placed."""
+    torch.compiler.set_stance("force_eager")  # for the rest of this process: so that one is as eager as several
     generator = torch.Generator().manual_seed(3)
     whole = dict(initialise(AlexNet(table, classes), generator).to(dtype).named_parameters())
     images = 60 * torch.randn((steps, batch, 3, table.crop, table.crop), generator=generator).to(dtype)
     labels = torch.randint(classes, (steps, batch), generator=generator)
     with join(
-        parallel, table=table, classes=classes, batch=batch, device=CPU, settings={"steps": steps}, log=print
+        parallel,
+        table=table,
+        classes=classes,
+        batch=batch,
+        device=torch.device(device),
+        settings={"steps": steps},
+        log=print,
     ) as placement:
+        images, labels = images.to(placement.device), labels.to(placement.device)
         network = placement.network(table, classes).to(dtype)
         network.load_state_dict(placement.share(whole))
         parameters = dict(network.named_parameters())
@@ -91,7 +105,7 @@ def learn(
                 torch.autograd.backward(loss)
                 placement.average_gradients()
             if step == 0:
-                first = logits.detach(), embedding.detach(), seen, Counter(getattr(placement, "sent", {}))
+                first = logits.detach().cpu(), embedding.detach().cpu(), seen, Counter(getattr(placement, "sent", {}))
                 gradients = placement.gather({name: p.grad for name, p in parameters.items() if p.grad is not None})
             optimiser.step(Rates(weights=1e-3, biases=2e-3))
         weights = placement.gather(parameters)
@@ -136,6 +150,24 @@ def test_processes_are_the_one_network(
         assert_same(many[0].gradients[name], one.gradients[name], tolerance, f"gradient of {name}")
         assert_same(many[0].weights[name], one.weights[name], tolerance, f"{name} after {steps} steps")
     assert not any(process.weights for process in many[1:]), "only the main process gathers"
+
+
+@pytest.mark.parametrize(
+    ("processes", "parallel"),
+    [
+        pytest.param(2, "columns", marks=pytest.mark.gpu(2)),
+        pytest.param(2, "data", marks=pytest.mark.gpu(2)),
+        pytest.param(2, "hybrid", marks=pytest.mark.gpu(2)),
+        pytest.param(4, "columns", marks=pytest.mark.gpu(4)),
+    ],
+)
+def test_processes_with_a_gpu_each_are_the_one_network(processes: int, parallel: Parallel) -> None:
+    """Over NCCL, in float64: TF32 has no part in it."""
+    (one,) = on_ranks(1, learn, SMALL, CLASSES, torch.float64, 5, "auto", BATCH, "cuda")
+    many = on_ranks(processes, learn, SMALL, CLASSES, torch.float64, 5, parallel, BATCH, "cuda")
+    for name in one.weights:
+        assert_same(many[0].gradients[name], one.gradients[name], 1e-10, f"gradient of {name}")
+        assert_same(many[0].weights[name], one.weights[name], 1e-10, f"{name} after 5 steps")
 
 
 def pass_once(table: Table, classes: int, batch: int) -> tuple[int, Counter[tuple[str, str]], list[tuple[str, int]]]:
