@@ -22,6 +22,7 @@ __all__ = [
     "Recipe",
     "TooManyPixels",
     "central",
+    "minus_mean",
     "network_input",
     "stored_image",
     "ten_views",
@@ -158,6 +159,15 @@ def central(size: int, crop: int) -> slice:
     return slice(start, start + crop)
 
 
+def minus_mean(crops: Tensor, mean_image: Tensor, out: Tensor | None = None) -> Tensor:
+    """uint8 (B, C, C, 3) -> float32, into `out` where given: minus the mean image's central crop.
+
+    It is the central one wherever the crops were taken, as in the 2012 code.
+    """
+    window = central(mean_image.shape[0], crops.shape[1])
+    return torch.sub(crops, mean_image[window, window], out=out)
+
+
 def network_input(images: Tensor, mean_image: Tensor, crop: int) -> Tensor:
     """uint8 (B, S, S, 3) -> float32 (B, 3, C, C), channels last in memory: central crop minus the mean image's.
 
@@ -168,8 +178,7 @@ def network_input(images: Tensor, mean_image: Tensor, crop: int) -> Tensor:
     if images.shape[1:] != (size, size, 3) or mean_image.shape != (size, size, 3):
         raise ValueError(f"images {tuple(images.shape)} do not fit the mean image {tuple(mean_image.shape)}")
     window = central(size, crop)
-    pixels = images[:, window, window].to(torch.float32) - mean_image[window, window]
-    return pixels.permute(0, 3, 1, 2)
+    return minus_mean(images[:, window, window], mean_image).permute(0, 3, 1, 2)
 
 
 def ten_views(images: Tensor, mean_image: Tensor, crop: int) -> Iterator[Tensor]:
@@ -181,11 +190,10 @@ def ten_views(images: Tensor, mean_image: Tensor, crop: int) -> Iterator[Tensor]
     size = mean_image.shape[0]
     margin, centre = size - crop, central(size, crop).start
     offsets = [(0, 0), (0, margin), (centre, centre), (margin, 0), (margin, margin)]
-    mean = mean_image[central(size, crop), central(size, crop)]
     for mirror in (False, True):
         for top, left in offsets:
             view = images[:, top : top + crop, left : left + crop]
-            yield ((view.flip(2) if mirror else view) - mean).permute(0, 3, 1, 2)
+            yield minus_mean(view.flip(2) if mirror else view, mean_image).permute(0, 3, 1, 2)
 
 
 def thumbnail(image: NDArray[np.uint8]) -> bytes:

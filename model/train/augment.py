@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.preprocess import central
+from model.preprocess import minus_mean
 from model.randomness import Stream, numpy_generator
 from model.train.recipes import TrainingRecipe
 
@@ -69,22 +69,20 @@ def augment(
     Crop and mirror, minus the mean image's central crop (wherever the crop was taken), plus the colour offset; the
     release then divides by 1.1. `mean_image` float32 (S, S, 3) and `basis` (`colour_basis`) are on the images' device.
     """
-    window = central(recipe.stored, recipe.crop)
-    mean = mean_image[window, window]
     # (B, 1, C * 3): added a row of pixels at a time, eight times faster than three numbers at a time.
     parameters = _sent(augmentation, images.device)
     offsets = None if augmentation.alpha is None else parameters[:, 3:] @ basis
     offsets = None if offsets is None else offsets.repeat(1, recipe.crop)[:, None]
     pixels = torch.empty((len(images), recipe.crop, recipe.crop, 3), device=images.device)
     on_cpu = images.device.type == "cpu"
-    block = max(1, BLOCK_BYTES // mean.nbytes) if on_cpu else len(images)
+    block = max(1, BLOCK_BYTES // (recipe.crop**2 * 3 * 4)) if on_cpu else len(images)
     for start in range(0, len(images), block):
         rows = slice(start, start + block)
         if on_cpu:
             taken = _copied(images[rows], augmentation.rows(rows), recipe.crop)
         else:
             taken = _gathered(images, parameters, recipe.crop)
-        part = pixels[rows].copy_(taken).sub_(mean)
+        part = minus_mean(taken, mean_image, out=pixels[rows])
         if offsets is not None:
             part.view(len(part), recipe.crop, -1).add_(offsets[rows])
             if recipe.colour == "stdev":
