@@ -90,10 +90,9 @@ class Embedder:
 
     def probabilities_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features (B, F) that this network made -> probabilities (B, classes), through its last layer alone."""
-        last = list(self.checkpoint.table.named)[-1]
         with torch.inference_mode(), full_float32(repeatable=True):
             x = torch.from_numpy(np.ascontiguousarray(features)).to(self.device)
-            logits: Tensor = self._network.dense(last, x, test=True)
+            logits: Tensor = self._network.dense(self.checkpoint.table.last, x, test=True)
             return logits.softmax(dim=1).cpu().numpy()
 
     def _batches(self, images: NDArray[np.uint8]) -> Iterator[Tensor]:

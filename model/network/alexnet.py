@@ -29,6 +29,7 @@ __all__ = [
     "even",
     "identity",
     "initialise",
+    "initialise_layer",
     "side",
 ]
 
@@ -88,6 +89,11 @@ class Table:
     def named(self) -> dict[str, Conv | Dense]:
         """conv1 ... fc8 -> row."""
         return {f"{'conv' if isinstance(row, Conv) else 'fc'}{i}": row for i, row in enumerate(self.rows, 1)}
+
+    @property
+    def last(self) -> str:
+        """Name of the last layer, whose outputs are the classes: "fc8"."""
+        return list(self.named)[-1]
 
     @property
     def width(self) -> int:
@@ -267,13 +273,17 @@ def initialise(network: AlexNet, generator: torch.Generator) -> AlexNet:
 
     The network must hold every column: what `generator` gives must not depend on how the columns are spread.
     """
-    with torch.no_grad():
-        for name, row in network.table.named.items():
-            weight, bias = network.get_parameter(f"{name}.weight"), network.get_parameter(f"{name}.bias")
-            std = sqrt(2 / weight[0].numel()) if row.std is None else row.std
-            weight.normal_(0.0, std, generator=generator)
-            bias.fill_(row.bias)
+    for name, row in network.table.named.items():
+        initialise_layer(row, network.get_parameter(f"{name}.weight"), network.get_parameter(f"{name}.bias"), generator)
     return network
+
+
+@torch.no_grad()
+def initialise_layer(row: Conv | Dense, weight: Tensor, bias: Tensor, generator: torch.Generator) -> None:
+    """Draw one layer's weight from N(0, std) and set its bias, in place, as `row` says. The layer must be whole."""
+    std = sqrt(2 / weight[0].numel()) if row.std is None else row.std
+    weight.normal_(0.0, std, generator=generator)
+    bias.fill_(row.bias)
 
 
 def even(padding: tuple[int, int, int, int]) -> bool:

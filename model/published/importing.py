@@ -61,7 +61,7 @@ def imported(
     return Checkpoint(
         table=table,
         recipe=Recipe(stored=STORED, crop=table.crop),
-        classes=_classes(classes, weights[f"{list(table.named)[-1]}.bias"].numel()),
+        classes=_classes(classes, weights[f"{table.last}.bias"].numel()),
         weights={name: tensor.to(torch.float32).contiguous() for name, tensor in weights.items()},
         mean_image=_mean(kind, mean),
         provenance=provenance,

@@ -117,9 +117,8 @@ def from_torchvision(state: Mapping[str, Tensor], table: Table = TORCHVISION) ->
 
 def _fitted(found: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
     """The tensors in the table's shapes, ones in front dropped or added. Raises BadWeights."""
-    last = list(table.named)[-1]
     with torch.device("meta"):
-        expected = AlexNet(table, found[f"{last}.bias"].numel()).state_dict()
+        expected = AlexNet(table, found[f"{table.last}.bias"].numel()).state_dict()
     fitted = {}
     for name, tensor in found.items():
         shape = tuple(expected[name].shape)

@@ -6,13 +6,12 @@ the weights expect them; the recipe's rates are a tenth.
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from math import sqrt
 
 import torch
 from torch import Tensor
 
 from model.checkpoint import BadCheckpoint, Checkpoint
-from model.network.alexnet import Dense, Table
+from model.network.alexnet import Table, initialise_layer
 from model.train.recipes import TrainingRecipe
 
 __all__ = ["Start", "fine_tuning", "start"]
@@ -38,8 +37,7 @@ def start(
     """
     checkpoint.network()  # refuses weights that are not the table's
     table = checkpoint.table
-    *_, last = table.named
-    anew = classes != checkpoint.classes
+    last, anew = table.last, classes != checkpoint.classes
     unknown = sorted({*frozen} - {*table.named})
     if unknown:
         raise BadCheckpoint(f"cannot freeze {', '.join(unknown)}: table {table.name!r} has {', '.join(table.named)}")
@@ -51,7 +49,9 @@ def start(
         raise BadCheckpoint("every layer is frozen: there is nothing to learn")
     weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
     if anew:
-        weights[f"{last}.weight"], weights[f"{last}.bias"] = _last_layer(table, len(classes), generator)
+        weight, bias = torch.empty(len(classes), table.width), torch.empty(len(classes))
+        initialise_layer(table.rows[-1], weight, bias, generator)
+        weights[f"{last}.weight"], weights[f"{last}.bias"] = weight, bias
     return Start(table, weights, checkpoint.mean_image, tuple(name for name in table.named if name in frozen))
 
 
@@ -61,13 +61,3 @@ def fine_tuning(recipe: TrainingRecipe, checkpoint: Checkpoint) -> TrainingRecip
     A tenth is what the 2012 code's fine-tuned network (146) began with: 0.001 where training begins with 0.01.
     """
     return replace(recipe.scaled(0.1), stored=checkpoint.recipe.stored, crop=checkpoint.recipe.crop)
-
-
-def _last_layer(table: Table, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Weight (classes, width) and bias (classes,), as the table's last row says a layer starts."""
-    row = table.rows[-1]
-    if not isinstance(row, Dense):
-        raise BadCheckpoint(f"the last layer of table {table.name!r} is a convolution, which has no classes")
-    std = sqrt(2 / table.width) if row.std is None else row.std
-    weight = torch.empty(classes, table.width).normal_(0.0, std, generator=generator)
-    return weight, torch.full((classes,), row.bias)
