@@ -12,13 +12,12 @@ import numpy as np
 
 from model.data.folders import folder_source
 from model.data.loader import Dataset, Subset
-from model.data.packed import BadDataset, PackedSet
-from model.data.sources import EncodedImage, EncodedSource
+from model.data.packed import BadDataset, PackedSet, Split
+from model.data.sources import EncodedSource
 
-__all__ = ["HELD_OUT", "divided", "folder_splits", "named_split", "shuffled", "training_and_validation"]
+__all__ = ["divided", "folder_splits", "named_split", "shuffled", "training_and_validation"]
 
 VALIDATION = ("validation", "val", "test")  # the first of these that the set has
-HELD_OUT = "held-out"
 SHARE = 20  # one row in so many is held out where there is no such split
 
 
@@ -28,15 +27,14 @@ def shuffled(source: EncodedSource) -> EncodedSource:
     A training set is packed like this once, so that neighbouring rows, which are read together, mix all classes (the
     2012 code shuffled its list once, too).
     """
-    return replace(source, images=sorted(source.images, key=lambda image: _draw("order", image)))
+    return replace(source, images=sorted(source.images, key=lambda image: _draw("order", image.name)))
 
 
 def divided(source: EncodedSource, fraction: float) -> tuple[EncodedSource, EncodedSource]:
     """Training and validation images, about `fraction` of them in the latter, 0 <= it < 1, else BadDataset."""
     if not 0 <= fraction < 1:
         raise BadDataset(f"a validation fraction of {fraction}: at least 0 and below 1 is accepted")
-    limit = int(fraction * 2**64)
-    held = [int.from_bytes(_draw("validation", image)[:8], "big") < limit for image in source.images]
+    held = [_draw("validation", image.name) < fraction for image in source.images]
     train, validation = (
         [p for p, out in zip(source.images, held, strict=True) if out is side] for side in (False, True)
     )
@@ -81,19 +79,20 @@ def training_and_validation(packed: PackedSet) -> tuple[Dataset, Dataset]:
 
 def named_split(packed: PackedSet, name: str) -> Dataset:
     """A split by name; "auto" is what training validates on. Raises BadDataset."""
-    if name in ("auto", HELD_OUT):
+    if name == "auto":
         return training_and_validation(packed)[1]
     return packed.split(name)
 
 
-def _held_out(train: Dataset) -> tuple[Dataset, Dataset]:
-    """A fixed twentieth of the rows, at least one and never all: the same for every run and for evaluate.py."""
+def _held_out(train: Split) -> tuple[Dataset, Dataset]:
+    """Hold out the twentieth of the rows with the lowest draws, at least one and never all."""
     if len(train) < 2:
         raise BadDataset("one training image cannot be split into one to learn from and one to measure on")
-    mixed = np.random.default_rng(0).permutation(len(train))
+    by_draw = np.argsort([_draw("validation", name) for name in train.names], kind="stable")
     held = max(1, len(train) // SHARE)
-    return Subset(train, np.sort(mixed[held:])), Subset(train, np.sort(mixed[:held]))
+    return Subset(train, np.sort(by_draw[held:])), Subset(train, np.sort(by_draw[:held]))
 
 
-def _draw(purpose: str, image: EncodedImage) -> bytes:
-    return hashlib.sha256(f"{purpose} {image.name}".encode()).digest()
+def _draw(purpose: str, name: str) -> float:
+    """A number from 0 to 1 that is a function of the image's name alone."""
+    return int.from_bytes(hashlib.sha256(f"{purpose} {name}".encode()).digest()[:8], "big") / 2**64

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from model.data.folders import folder_source, open_source
-from model.data.packed import BadDataset
+from model.data.loader import Subset
+from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
 from model.data.sources import packed_source
-from model.data.splits import divided, folder_splits, shuffled
+from model.data.splits import divided, folder_splits, shuffled, training_and_validation
 from model.preprocess import stored_image
 from tests.images import BROKEN, IMAGES, encoded, photograph
 
@@ -156,3 +157,15 @@ def test_train_and_val_folders_are_taken_as_they_are(tmp_path: Path) -> None:
     class_folders(tmp_path / "val", classes=4, each=1)
     with pytest.raises(BadDataset, match="classes that the training images do not have: c3"):
         folder_splits(tmp_path, 8, 0.5)
+
+
+def test_without_a_validation_split_the_same_names_are_held_out_as_when_packing(tmp_path: Path) -> None:
+    source = folder_source(class_folders(tmp_path / "images", each=20), 8)
+    _, validate = training_and_validation(pack(tmp_path / "set", {"train": shuffled(source)}))
+    assert isinstance(validate, Subset)
+    names = PackedSet.open(tmp_path / "set").split("train").names
+    held = {names[row] for row in validate.rows}
+    for fraction in (0.02, 0.1):
+        packed_so = {image.name for image in divided(source, fraction)[1].images}
+        assert held <= packed_so or packed_so <= held
+    assert len(held) == 3
