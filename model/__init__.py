@@ -9,7 +9,8 @@ from model.checkpoint import load as load_checkpoint
 from model.data.folders import open_source
 from model.data.packed import BadDataset, PackedSet
 from model.data.sources import Source
-from model.embed import Embedder, NoSuchDevice, embed_collection
+from model.device import NoSuchDevice
+from model.embed import Embedder, embed_collection
 from model.preprocess import BadImage, TooManyPixels, thumbnail_type
 
 __all__ = [

@@ -16,16 +16,13 @@ from torch import Tensor
 from model.checkpoint import BadCheckpoint, Checkpoint
 from model.data.sources import Source
 from model.data.threads import ahead
+from model.device import choose_device
 from model.precision import full_float32
 from model.preprocess import MAX_PIXELS, network_input, stored_image, ten_views, thumbnail
 
-__all__ = ["EmbeddedBlock", "Embedder", "NoSuchDevice", "choose_device", "embed_collection"]
+__all__ = ["EmbeddedBlock", "Embedder", "embed_collection"]
 
 BATCH = {"cpu": 64, "cuda": 1024}  # images in one pass of the network: what fills the device without filling memory
-
-
-class NoSuchDevice(ValueError):
-    """The device that was asked for is not on this machine."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +37,6 @@ class EmbeddedBlock:
     features: NDArray[np.float32]  # (n, F)
     thumbnails: tuple[bytes, ...]  # n encoded images
     skipped: tuple[tuple[int, str, str], ...]  # id, name and reason of each image that could not be read
-
-
-def choose_device(device: str) -> torch.device:
-    """ "auto" is the first GPU where there is one, else the CPU. Raises NoSuchDevice."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise NoSuchDevice(f"{device!r} is not a device; accepted are auto, cpu, cuda and cuda:N") from error
-    there = chosen.type == "cpu" or (chosen.type == "cuda" and (chosen.index or 0) < torch.cuda.device_count())
-    if not there:
-        raise NoSuchDevice(f"there is no {device!r} here; this machine has {torch.cuda.device_count()} GPUs")
-    return chosen
 
 
 class Embedder:

@@ -15,9 +15,9 @@ import torch
 from model.checkpoint import Checkpoint, load
 from model.data.packed import PackedSet
 from model.data.splits import training_and_validation
+from model.device import choose_device
 from model.distributed.placement import Placement
 from model.distributed.rendezvous import join
-from model.embed import choose_device
 from model.network.alexnet import TABLES, AlexNet, Dense, initialise
 from model.precision import deterministic, use_bf16
 from model.provenance import commit

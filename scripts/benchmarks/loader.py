@@ -17,7 +17,7 @@ from model.data.loader import order, read, window_of
 from model.data.packed import PackedSet, Split
 from model.data.packing import pack
 from model.data.sources import ArraySource
-from model.embed import choose_device
+from model.device import choose_device
 from model.train.augment import augment, colour_basis, draw
 from model.train.recipes import RECIPES, TrainingRecipe
 from scripts.benchmarks.settings import Loader

@@ -1,6 +1,5 @@
 """Fair timings: what is compared is run in turn, so a machine that drifts drifts for all; medians are quoted."""
 
-import os
 import platform
 import statistics
 import time
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from model.device import choose_device, device_name
 from model.provenance import commit
 
 __all__ = ["Timing", "Work", "conditions", "in_turn", "table"]
@@ -60,20 +60,11 @@ def in_turn(things: Mapping[str, Work], rounds: int, warm_up: int = 1) -> dict[s
 
 def conditions() -> str:
     """Device, cores, versions and commit: what a number never travels without."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{_processor()}, {os.cpu_count()} cores"
-    return (
-        f"{device}; torch {torch.__version__}, Python {platform.python_version()}, commit {(commit() or 'none')[:10]}"
+    device, versions = (
+        device_name(choose_device("auto")),
+        f"torch {torch.__version__}, Python {platform.python_version()}",
     )
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as lines:
-            found = dict(line.split(":", 1) for line in lines if ":" in line)
-        bf16 = " with AVX-512 BF16" if "avx512_bf16" in found.get("flags\t\t", "") else ""
-        return found.get("model name\t", platform.machine()).strip() + bf16
-    except OSError:
-        return platform.machine()
+    return f"{device}; {versions}, commit {(commit() or 'none')[:10]}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.allocator import keep_freed_memory
+from model.device import choose_device
 from model.distributed.placement import OneProcess
-from model.embed import choose_device
 from model.network.alexnet import TABLES, AlexNet, Conv, Dense, Table, even, initialise
 from model.network.response_norm import ResponseNorm
 from model.train.optimiser import SGD

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.checkpoint import BadCheckpoint
 from model.data.sources import Item
-from model.embed import Embedder, NoSuchDevice, choose_device, embed_collection
+from model.embed import Embedder, embed_collection
 from model.network.alexnet import Table
 from model.preprocess import Recipe, network_input, ten_views
 from tests.model.network.test_alexnet import AS_IN_2012, SMALL
@@ -120,13 +120,6 @@ def test_images_of_another_size_are_refused(embedder: Embedder) -> None:
     source.size = 32
     with pytest.raises(BadCheckpoint, match="images of 18 pixels, not of 32"):
         next(embed_collection(embedder, source))
-
-
-def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(NoSuchDevice, match="'cuda:7' here"):
-        choose_device("cuda:7")
-    with pytest.raises(NoSuchDevice, match="'gpu' is not a device"):
-        choose_device("gpu")
 
 
 def test_another_precision_is_refused() -> None:

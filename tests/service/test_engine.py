@@ -12,7 +12,7 @@ from index.generation import fingerprint
 from index.store import BadBundle
 from model import checkpoint
 from model.checkpoint import Checkpoint
-from model.embed import NoSuchDevice
+from model.device import NoSuchDevice
 from model.preprocess import Recipe
 from service.engine import Mismatch, load_engine
 from service.settings import Settings

@@ -12,7 +12,7 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
 from model.data.sources import Item
 from model.data.splits import named_split, training_and_validation
-from model.embed import NoSuchDevice
+from model.device import NoSuchDevice
 from model.network.alexnet import TABLES
 from model.train import run
 from model.train.callbacks import ConsoleLogger

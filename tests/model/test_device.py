@@ -1,0 +1,23 @@
+"""A device by its name, and what it is called."""
+
+import pytest
+import torch
+
+from model.device import NoSuchDevice, choose_device, device_name
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(NoSuchDevice, match="'cuda:7' here"):
+        choose_device("cuda:7")
+    with pytest.raises(NoSuchDevice, match="'gpu' is not a device"):
+        choose_device("gpu")
+
+
+def test_auto_is_the_first_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, chosen in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert choose_device("auto") == torch.device(chosen)
+
+
+def test_a_cpu_is_called_by_its_processor_and_cores() -> None:
+    assert device_name(torch.device("cpu")).endswith(" cores")
