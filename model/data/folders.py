@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from model.data.packed import BadDataset, PackedSet
 from model.data.sources import EncodedImage, EncodedSource, PackedSource, packed_source, printable
@@ -45,8 +46,13 @@ def open_source(path: Path | str, size: int, split: str = "train") -> EncodedSou
 
 
 def _under(root: Path, folder: Path, label: int) -> list[EncodedImage]:
-    found = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
+    found = [Path(place) / name for place, _, names in os.walk(folder, onerror=_unreadable) for name in names]
     return [_encoded(root, file, label) for file in sorted(found) if _is_image_file(file)]
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    """os.walk would leave the folder out in silence."""
+    raise BadDataset(f"{error.filename}: the folder cannot be read: {error.strerror}") from error
 
 
 def _is_image_file(file: Path) -> bool:

@@ -21,11 +21,13 @@ from typing import BinaryIO
 from model.data.matfile import read_mat
 from model.data.packed import BadDataset
 from model.data.sources import EncodedImage, EncodedSource, Report, printable
+from model.data.tars import members
 
 __all__ = ["Devkit", "class_names", "ilsvrc_sources", "names_in_lines", "read_devkit"]
 
 SYNSET = re.compile(r"(n\d{8})\s+(.+)")
 MEGABYTE = 1_000_000
+MAX_BYTES = 1 << 26  # of one of the kit's files; the larger has 600 KB
 NUMBER = re.compile(r"_(\d+)\.JPEG$", re.IGNORECASE)
 
 
@@ -92,9 +94,11 @@ def _kit_files(path: Path) -> dict[str, bytes]:
     wanted = ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")
     found = {}
     with _told(path), tarfile.open(path) as tar:
-        for member in tar:
+        for member in members(tar):
             place = Path(member.name)
-            if place.name in wanted and place.parent.name == "data" and (body := tar.extractfile(member)):
+            if not (place.name in wanted and place.parent.name == "data" and member.size <= MAX_BYTES):
+                continue
+            if body := tar.extractfile(member):
                 found[place.name] = body.read()
     if missing := [name for name in wanted if name not in found]:
         raise BadDataset(f"{path}: no data/{missing[0]} in it; the kit for tasks 1 and 2 is wanted")
@@ -133,17 +137,15 @@ def _validation_images(path: Path, kit: Devkit, report: Report) -> list[EncodedI
 def _members(path: Path, file: BinaryIO, start: int, stop: int) -> Iterator[tarfile.TarInfo]:
     """The files of the uncompressed tar in bytes `start` to `stop`; their offsets count from the file's beginning.
 
-    Raises BadDataset for a member that goes back or reaches beyond `stop`, and where a header is damaged: tarfile
-    takes a negative size, which can repeat a member for ever, and ends in silence at what is no header.
+    Raises BadDataset for a member that reaches beyond `stop`, and where a header is damaged: tarfile ends in silence
+    at what is no header.
     """
     end = start
     file.seek(start)
     with tarfile.open(fileobj=file, mode="r:") as tar:
-        for member in tar:
+        for member in members(tar):
             if member.offset >= stop:
                 break
-            if member.offset < end or member.size < 0:
-                raise BadDataset(f"{path}: damaged at byte {member.offset:,}")
             if member.offset_data + member.size > stop:
                 raise BadDataset(f"{path}: ends within {member.name}; the download is not complete")
             end = member.offset_data
@@ -155,10 +157,10 @@ def _members(path: Path, file: BinaryIO, start: int, stop: int) -> Iterator[tarf
         raise BadDataset(f"{path}: damaged at byte {end:,}")
 
 
-def _reported(members: Iterable[tarfile.TarInfo], path: Path, report: Report) -> Iterator[tarfile.TarInfo]:
+def _reported(walked: Iterable[tarfile.TarInfo], path: Path, report: Report) -> Iterator[tarfile.TarInfo]:
     """The same members; `report` is called with the megabytes that lie behind, once for each at most."""
     reached, total = 0, path.stat().st_size // MEGABYTE
-    for member in members:
+    for member in walked:
         yield member
         if reached < (now := (member.offset_data + member.size) // MEGABYTE) < total:
             reached = now

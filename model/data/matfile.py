@@ -19,6 +19,7 @@ __all__ = ["read_mat"]
 NUMBERS = {1: "i1", 2: "u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8", 12: "<i8", 13: "<u8"}
 TEXT = {1: "latin-1", 2: "latin-1", 4: "utf-16-le", 16: "utf-8", 17: "utf-16-le", 18: "utf-32-le"}
 MATRIX, COMPRESSED = 14, 15
+MAX_BYTES = 1 << 26  # of an element; the kit's take less than a megabyte
 CELL, STRUCT, CHAR = 1, 2, 4  # a matrix's classes; 6 and above hold numbers
 
 
@@ -31,7 +32,7 @@ def read_mat(data: bytes) -> dict[str, Any]:
         raise BadDataset("not a MATLAB 5 file")
     try:
         return dict(_matrix(body) for kind, body in _elements(data[128:]) if kind == MATRIX)
-    except (struct.error, zlib.error, ValueError, KeyError, IndexError) as error:
+    except (struct.error, zlib.error, ValueError, KeyError, IndexError, RecursionError) as error:
         raise BadDataset(f"damaged MATLAB file ({error!r})") from error
 
 
@@ -49,10 +50,18 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
             raise ValueError("an element is cut short")
         at += 8 + length
         if kind == COMPRESSED:
-            yield from _elements(zlib.decompress(body))
+            yield from _elements(_decompressed(body))
         else:
             yield kind, body
             at += -length % 8  # bodies are padded to eight bytes, compressed ones are not
+
+
+def _decompressed(body: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    data = stream.decompress(body, MAX_BYTES)
+    if not stream.eof:
+        raise ValueError(f"an element is cut short, or larger than {MAX_BYTES:,} bytes")
+    return data
 
 
 def _matrix(body: bytes) -> tuple[str, Any]:

@@ -29,6 +29,7 @@ __all__ = [
     "printable",
 ]
 
+MAX_BYTES = 1 << 28  # of an encoded image; each core reads one into memory
 Report = Callable[[str, int, int], None]  # how far a long job is: of what, how much is done, how much in all
 
 
@@ -107,6 +108,8 @@ class EncodedSource:
 
     def _item(self, image_id: int) -> Item:
         encoded = self.images[image_id]
+        if encoded.length > MAX_BYTES:
+            return Item(image_id, encoded.name, encoded.label, None, f"{encoded.length:,} bytes are no image's")
         try:
             image = stored_image(encoded.data(), self.size)
         except BadImage as error:

@@ -9,17 +9,18 @@ import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.data import cifar10
+from model.data import cifar10, cifar10_files
 from model.data.cifar10 import CLASSES, cache_folder, check, fetch, obtain
 from model.data.cifar10_files import BATCHES, Cifar10, read
 from model.data.packed import BadDataset
+from tests.images import BROKEN
 
 EACH = 20  # images a batch, in place of 10,000
 
@@ -111,6 +112,7 @@ def test_a_folder_that_lacks_or_spoils_a_file_is_refused(tmp_path: Path) -> None
         ({**files, "test_lables.json": b"["}, "cannot be read"),
         ({**files, "data_batch_3.png": files["data_batch_3.png"][:200]}, "cannot be read"),
         ({**python_files(toy()), "data_batch_2": b"\x80"}, "cannot be read"),
+        ({**files, "data_batch_3.png": BROKEN["decompression bomb"]()}, "cannot be read"),
     ]
     for number, (given, complaint) in enumerate(cases):
         with pytest.raises(BadDataset, match=complaint):
@@ -119,6 +121,25 @@ def test_a_folder_that_lacks_or_spoils_a_file_is_refused(tmp_path: Path) -> None
     whole.write_bytes(whole.read_bytes()[:1000])
     with pytest.raises(BadDataset, match="not a whole archive"):
         read(whole)
+
+
+def test_what_else_an_archive_holds_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar10_files, "MAX_BYTES", 100_000)
+    data, other = toy(), {"film.mp4": bytes(100_000), "deep/notes.txt": b"x"}
+    read_members: list[str] = []
+    extract = tarfile.TarFile.extractfile
+
+    def noting(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | None:
+        read_members.append(Path(member.name).name)
+        return extract(tar, member)
+
+    monkeypatch.setattr(tarfile.TarFile, "extractfile", noting)
+    whole = archive(tmp_path / "cifar-10-python.tar.gz", {**other, **python_files(data)}, "cifar-10-batches-py")
+    assert read(whole).digest() == data.digest()
+    assert read_members == list(BATCHES)
+    bomb = archive(tmp_path / "bomb.tgz", {**python_files(data), "test_batch": bytes(100_001)}, "cifar-10-batches-py")
+    with pytest.raises(BadDataset, match="test_batch is missing"):
+        read(bomb)
 
 
 class Dangerous:

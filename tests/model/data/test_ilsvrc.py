@@ -1,5 +1,6 @@
 """The ILSVRC archives in their exact layout, small: labels through the kit's own synsets, images read in place."""
 
+import gzip
 import json
 import struct
 import tarfile
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.data import ilsvrc
+from model.data import ilsvrc, matfile
 from model.data.ilsvrc import ilsvrc_sources, read_devkit
 from model.data.matfile import read_mat
 from model.data.packed import BadDataset, PackedSet
@@ -92,12 +93,13 @@ def header(name: str, size: int) -> bytes:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("which", [0, 1], ids=["train", "validation"])
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["train", "validation", "kit"])
 def test_a_member_that_leads_back_is_not_followed_for_ever(archives: Archives, which: int) -> None:
     """A negative size puts the next header before this one."""
-    name = ("n01440764.tar", "ILSVRC2012_val_00000001.JPEG")[which]
-    archives[which].write_bytes(header(name, 0) + header(name, -512) + bytes(10240))
-    with pytest.raises(BadDataset, match=f"{archives[which].name}: damaged at byte 512"):
+    name = ("n01440764.tar", "ILSVRC2012_val_00000001.JPEG", "data/meta.mat")[which]
+    whole = header(name, 0) + header(name, -512) + bytes(10240)
+    archives[which].write_bytes(gzip.compress(whole) if which == 2 else whole)
+    with pytest.raises(BadDataset, match=f"{archives[which].name}: .*damaged at byte 512"):
         ilsvrc_sources(*archives, size=24)
 
 
@@ -183,3 +185,15 @@ def test_numbers_texts_and_cells_of_an_uncompressed_matlab_file() -> None:
 def test_a_damaged_matlab_file_is_refused(damage: slice) -> None:
     with pytest.raises(BadDataset, match="MATLAB"):
         read_mat(META.read_bytes()[damage])
+
+
+def test_a_bomb_in_a_matlab_file_is_refused_unopened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compressed zeros, and compressed elements within compressed elements."""
+    deep = b""
+    for _ in range(3000):
+        deep = struct.pack("<II", 15, len(packed := zlib.compress(deep, 0))) + packed
+    monkeypatch.setattr(matfile, "MAX_BYTES", 10_000_000)
+    zeros = zlib.compress(bytes(20_000_000))
+    for body in (struct.pack("<II", 15, len(zeros)) + zeros, deep):
+        with pytest.raises(BadDataset, match="damaged MATLAB file"):
+            read_mat(b" " * 124 + b"\0\1IM" + body)

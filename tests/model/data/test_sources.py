@@ -1,11 +1,14 @@
 """Collections: ids, order, labels, and what is left out with a reason."""
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from model.data import sources
 from model.data.folders import folder_source, open_source
 from model.data.loader import Subset
 from model.data.packed import BadDataset, PackedSet
@@ -169,3 +172,37 @@ def test_without_a_validation_split_the_same_names_are_held_out_as_when_packing(
         packed_so = {image.name for image in divided(source, fraction)[1].images}
         assert held <= packed_so or packed_so <= held
     assert len(held) == 3
+
+
+def test_a_folder_that_cannot_be_read_is_refused_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class_folders(tmp_path)
+    (tmp_path / "c1" / "locked").mkdir()
+    scan = os.scandir
+
+    def refusing(place: str) -> Any:
+        if str(place).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(BadDataset, match="locked: the folder cannot be read: Permission denied"):
+        folder_source(tmp_path, 8)
+
+
+def test_links_that_lead_back_end(tmp_path: Path) -> None:
+    class_folders(tmp_path, classes=1, each=2)
+    (tmp_path / "c0" / "up").symlink_to(tmp_path)
+    (tmp_path / "c0" / "itself.png").symlink_to(tmp_path / "c0" / "itself.png")
+    (tmp_path / "c0" / "gone.png").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "c0" / "pipe.png")  # who opens it waits for a writer
+    assert [image.name for image in folder_source(tmp_path, 8).images] == ["c0/000.png", "c0/001.png"]
+
+
+def test_a_file_too_large_for_an_image_is_skipped_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_BYTES", 20_000)
+    class_folders(tmp_path, classes=1, each=2)
+    with (tmp_path / "c0" / "000.png").open("r+b") as file:
+        file.truncate(20_001)
+    first, second = folder_source(tmp_path, 8).read(0, 2)
+    assert (first.image, first.skipped) == (None, "20,001 bytes are no image's")
+    assert second.skipped is None
