@@ -1,8 +1,7 @@
-"""Files that survive a kill and a power cut, locks that end with their process, and what a full disk is called.
+"""Atomic writes, locks, .npy headers and the message for a full disk. `model` and `index` both use this module.
 
-A file is written beside its place, synced, renamed over the old one, and its folder is synced: a reader finds the old
-file or the new one, never a part, and what was reported as written is there after a power cut. Both `model` and `index`
-stand on this module; it knows neither.
+To write a file, write it under another name, sync it, rename it over the old file, and sync the folder. A reader then
+finds the whole old file or the whole new one.
 """
 
 import errno
@@ -35,10 +34,10 @@ __all__ = [
     "write_all",
 ]
 
-PART = ".part"  # what a file is called while it is written
-NPY_HEADER = 128  # bytes before the numbers in a .npy file of ours, whatever the number of rows
+PART = ".part"  # ends the name of a file that is being written
+NPY_HEADER = 128  # bytes before the numbers in the .npy files that this code writes, for any number of rows
 
-# What file systems without hard links answer (exFAT, many network and object-store mounts).
+# The errors of file systems that have no hard links (exFAT, many network and object-store mounts).
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
@@ -47,7 +46,7 @@ class AlreadyLocked(Exception):
 
 
 def sync(path: Path) -> None:
-    """Force a file's bytes, or a folder's names, to the disk. Raises OSError."""
+    """Write a file's bytes, or a folder's entries, through to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -66,9 +65,9 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Give a new binary file that takes the place of `path` when the block ends without an error.
+    """Open a new binary file, which replaces `path` when the `with` block ends.
 
-    After an error the old file stays and nothing is left beside it. Raises OSError.
+    After an error the old file stays and the new one is removed. Raises OSError.
     """
     part = path.with_name(path.name + PART)
     try:
@@ -83,15 +82,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write a whole file in one step. Raises OSError; the old file stays."""
+    """Replace the file's contents by `data`. After an error the old file stays. Raises OSError."""
     with replacing(path) as file:
         file.write(data)
 
 
 def link(file: Path, name: Path) -> None:
-    """Give a finished `file` the second name `name`, in one step: a hard link, or a copy where there are no links.
+    """Give `file` the second name `name`: a hard link, or a copy where the file system has no links.
 
-    What is removed later under the first name stays under the second. Raises OSError.
+    The second name stays when the first is removed. A file that already has the name `name` is replaced. Raises
+    OSError.
     """
     part = name.with_name(name.name + PART)
     part.unlink(missing_ok=True)
@@ -108,7 +108,7 @@ def link(file: Path, name: Path) -> None:
 
 
 def write_all(file: IO[bytes], data: bytes | memoryview) -> None:
-    """Write every byte: an unbuffered file may take fewer than it is given. Raises OSError."""
+    """Write all bytes; one call of an unbuffered file's `write` may write fewer. Raises OSError."""
     view = memoryview(data)
     view = view.cast("B") if view.nbytes else memoryview(b"")  # an empty array's view cannot be cast
     while view:
@@ -116,9 +116,10 @@ def write_all(file: IO[bytes], data: bytes | memoryview) -> None:
 
 
 def npy_header(dtype: DTypeLike, shape: tuple[int, ...]) -> bytes:
-    """Return the header of a .npy file: NPY_HEADER bytes, so that it can be filled in when all rows are written.
+    """Return the header of a .npy file, NPY_HEADER bytes long for any number of rows.
 
-    Raises ValueError for a shape of so many dimensions that it does not fit.
+    So the rows can be written first, and the header when their number is known. Raises ValueError for a shape with so
+    many dimensions that the header is longer.
     """
     header = io.BytesIO()
     described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
@@ -129,7 +130,7 @@ def npy_header(dtype: DTypeLike, shape: tuple[int, ...]) -> bytes:
 
 
 def locked(path: Path) -> IO[bytes]:
-    """Open and lock `path` for this process alone, until the returned file is closed or the process ends.
+    """Lock `path` for this process, until the returned file is closed or the process ends.
 
     Raises AlreadyLocked, OSError.
     """
@@ -146,18 +147,18 @@ def locked(path: Path) -> IO[bytes]:
 
 
 def is_full(error: OSError) -> bool:
-    """Return whether the disk, or the user's share of it, is full."""
+    """Return True when the disk is full or the user's quota is used up."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def no_space(place: Path) -> str:
-    """Return what a person is told when the disk is full."""
+    """Return the message for a full disk."""
     return f"{place}: no space left on the disk; make room and run it again: what was finished is kept"
 
 
 @contextmanager
 def translated(place: Path, cannot: type[Exception], full: type[Exception]) -> Iterator[None]:
-    """Turn an OSError into `full` where the disk is full, else into `cannot`; the message names the place."""
+    """Turn an OSError into `full` when the disk is full, else into `cannot`. The message names the file or `place`."""
     try:
         yield
     except OSError as error:

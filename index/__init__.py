@@ -1,6 +1,6 @@
-"""Features on disk and the nearest of them: 4096 numbers in, rows out. Knows no network.
+"""Features on disk, and exact search for the nearest of them. This package knows no network.
 
-FlatIndex answers; Bundle keeps what it answers from; exact.nearest is what a right answer is.
+Bundle stores the features, FlatIndex searches them, and exact.nearest defines the right answer.
 """
 
 from index.catalogue import Catalogue, Image, NoSuchImage, Skipped

@@ -1,9 +1,9 @@
-"""A generation being built: it grows a block at a time, and wherever it is killed it goes on from there.
+"""A build in progress: it grows block by block, and continues after the last finished block when it was killed.
 
-In bundles/<name>/building/, plan.json says what is being built (written last: without it the folder counts for
-nothing), work.sqlite holds the finished blocks' rows and is the judge of what is finished, and generation/ becomes
-the published folder by one rename. Features are written and synced before their rows are committed, so the features
-file is never behind the catalogue; what it has beyond it is cut off.
+bundles/<name>/building/ holds three things. plan.json says what is being built; it is written last, and without it the
+folder is ignored. work.sqlite holds the rows of the finished blocks, and so decides what is finished. generation/
+becomes the published folder by one rename. Features are written and synced before their rows are committed: the
+features file may hold more than the catalogue says, and the surplus is cut off.
 """
 
 import os
@@ -26,12 +26,12 @@ __all__ = ["Building"]
 
 
 class Building:
-    """A build in progress. Close it, or leave its `with`, to let another process write to the bundle."""
+    """A build in progress. Close it, or leave its `with` block, so that another process can write to the bundle."""
 
     def __init__(self, folder: BundleFolder, plan: Plan, checkpoint: Path, lock: IO[bytes]) -> None:
-        """Go on with what was built by an equal plan (its number stays), else start over. Raises OSError, BadBundle.
+        """Continue the build in building/ if its plan differs in the number at most, else start over.
 
-        `lock` is the bundle's; it is closed with the building.
+        `lock` is the bundle's lock; closing the building closes it. Raises OSError, BadBundle.
         """
         self._folder, self._checkpoint, self._lock = folder, checkpoint, lock
         self._root = folder.root / "building"
@@ -54,11 +54,11 @@ class Building:
 
     @property
     def done(self) -> int:
-        """Images 0 ... done - 1 are finished, those that were skipped included."""
+        """Images 0 ... done - 1 are finished, including those that were skipped."""
         return self._catalogue.done
 
     def append(self, block: Block) -> None:
-        """Add the next block; it is durable on return. Raises BadBundle for a block that does not fit, DiskFull."""
+        """Add the next block and sync it to the disk. Raises BadBundle for a block that does not fit, DiskFull."""
         self.plan.check(block, self.done)
         with writing(self._root), self._features.open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
@@ -69,10 +69,10 @@ class Building:
         self._rows += len(block.ids)
 
     def publish(self) -> Generation:
-        """Make what was built the bundle's current generation, with a copy of the checkpoint in it, and close.
+        """Publish the build as the bundle's current generation, with a copy of the checkpoint in it, and close.
 
-        Raises BadBundle when there are images left to append, or none that could be read; DiskFull. The generation
-        that was current stays so until the last step.
+        After an error the previous generation is still current, or the new one is; never a part of it. Raises
+        BadBundle when images are left to append or when no image could be read, DiskFull.
         """
         if self.done < self.plan.total:
             raise BadBundle(f"{self._root}: only {self.done} of {self.plan.total} images are done")
@@ -80,11 +80,11 @@ class Building:
             raise BadBundle(f"{self._root}: none of the {self.plan.total} images could be read, nothing to publish")
         number, folder = self.plan.number, self._folder
         with writing(self._root):
-            if not self._is_published:  # else a process was killed between the two steps
+            if not self._is_published:  # else an earlier process was killed between publish and point
                 self._complete()
                 folder.publish(self._generation, number)
             before = folder.current() or 0
-            folder.remove([n for n in folder.numbers() if before < n < number])  # rolled back from
+            folder.remove([n for n in folder.numbers() if before < n < number])  # abandoned by a roll-back
             folder.point(number)
             self._catalogue.close()
             _discard(self._root)
@@ -93,7 +93,7 @@ class Building:
         return Generation(folder.path(number))
 
     def close(self) -> None:
-        """Let go of the bundle; what was appended stays for the next build."""
+        """Release the bundle; a later build with an equal plan continues after what was appended."""
         self._catalogue.close()
         self._lock.close()
 
@@ -114,11 +114,11 @@ class Building:
         return self._folder.path(self.plan.number).exists()
 
     def _resumed(self, wanted: Plan) -> Plan | None:
-        """The plan of the build in building/, where it makes what is wanted and can go on."""
+        """Return the plan of the build in building/ if it makes what is wanted and can continue, else None."""
         found = Plan.read(self._root / "plan.json")
         if found is None or not found.makes_the_same(wanted) or found.number == self._folder.current():
             return None
-        return found if _size(self._work) else None  # without its catalogue nobody knows what is finished
+        return found if _size(self._work) else None  # only the catalogue knows which blocks are finished
 
     def _started(self, plan: Plan) -> Plan:
         _discard(self._root)
@@ -131,7 +131,7 @@ class Building:
         return plan
 
     def _complete(self) -> None:
-        """Bring generation/ into its published form, from any state that a killed process may have left it in."""
+        """Bring generation/ into its published form, whatever state a killed process left it in."""
         parts = {part: self._generation / name for part, name in FILES.items()}
         with parts["features"].open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
@@ -155,11 +155,11 @@ class Building:
 
 
 def _size(file: Path) -> int:
-    """Bytes; 0 for a file that is not there."""
+    """Return a file's size in bytes, 0 for one that does not exist."""
     return file.stat().st_size if file.exists() else 0
 
 
 def _discard(root: Path) -> None:
-    """Remove a build; without its plan it no longer counts, should the rest take a second attempt."""
+    """Remove a build: first its plan, so that it is ignored should the process be killed before the rest is gone."""
     (root / "plan.json").unlink(missing_ok=True)
     shutil.rmtree(root, ignore_errors=True)

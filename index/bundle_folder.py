@@ -1,4 +1,4 @@
-"""A bundle's folder: numbered generations, which one is current, and changes that a crash cannot leave half-made.
+"""A bundle's folder: numbered generations, and CURRENT, which names one of them. Changes take effect by one rename.
 
 bundles/<name>/   CURRENT ("0003")   lock   generations/0001 ... 0003   building/ (a build in progress)
 """
@@ -16,7 +16,7 @@ from index.generation import BadBundle
 __all__ = ["BundleFolder", "Busy", "DiskFull", "writing"]
 
 KEPT = 3  # generations: the current one, and two to go back to
-GONE = ".gone-"  # a generation being removed: no longer counted, perhaps not all deleted yet
+GONE = ".gone-"  # starts the name of a generation that is being removed; it is no longer counted
 
 
 class Busy(BadBundle):
@@ -24,7 +24,7 @@ class Busy(BadBundle):
 
 
 class DiskFull(BadBundle):
-    """There is no room; the current generation is untouched, and the build can go on once there is."""
+    """The disk is full. The current generation is untouched; once there is room, the build can continue."""
 
 
 class BundleFolder:
@@ -35,16 +35,16 @@ class BundleFolder:
         self._folder = root / "generations"
 
     def path(self, number: int) -> Path:
-        """Where generation `number` is, or would be."""
+        """Return the folder of generation `number`, which need not exist."""
         return self._folder / f"{number:04}"
 
     def numbers(self) -> list[int]:
-        """Of all published generations, ascending."""
+        """Return the numbers of all published generations, ascending."""
         names = [path.name for path in self._folder.glob("*")]
         return sorted(int(name) for name in names if name.isdecimal())
 
     def current(self) -> int | None:
-        """The number in CURRENT, None in a bundle that has never been published. Raises BadBundle."""
+        """Return the number in CURRENT, or None when nothing was published yet. Raises BadBundle."""
         try:
             text = (self.root / "CURRENT").read_text().strip()
         except FileNotFoundError:
@@ -56,25 +56,25 @@ class BundleFolder:
         return int(text)
 
     def publish(self, folder: Path, number: int) -> None:
-        """Take the finished `folder` in as generation `number`, whole or not at all. Raises OSError."""
+        """Move the finished `folder` to its place as generation `number`, by one rename. Raises OSError."""
         self._folder.mkdir(exist_ok=True)
         folder.rename(self.path(number))
         files.sync(self._folder)
         files.sync(folder.parent)
 
     def point(self, number: int) -> None:
-        """Make generation `number` current: one rename. Raises OSError."""
+        """Make generation `number` the current one. Raises OSError; the old one stays current."""
         files.replace(self.root / "CURRENT", f"{number:04}\n".encode())
 
     def remove(self, numbers: list[int]) -> None:
-        """Remove generations; whoever has one open keeps reading it. Raises OSError."""
+        """Remove generations. A process that has one open can still read it. Raises OSError."""
         for number in numbers:
             self.path(number).rename(self._folder / f"{GONE}{number:04}")
         for leftover in self._folder.glob(f"{GONE}*"):
             shutil.rmtree(leftover)
 
     def lock(self) -> IO[bytes]:
-        """The right to write, held until the returned file is closed or the process ends. Raises Busy, OSError."""
+        """Lock the bundle for writing, until the returned file is closed or the process ends. Raises Busy, OSError."""
         self.root.mkdir(parents=True, exist_ok=True)
         try:
             return files.locked(self.root / "lock")
@@ -84,7 +84,7 @@ class BundleFolder:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn what can go wrong when writing to disk into DiskFull or BadBundle."""
+    """Turn errors of the file system and of SQLite into DiskFull or BadBundle."""
     try:
         with files.translated(place, BadBundle, DiskFull):
             yield

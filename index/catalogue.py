@@ -1,7 +1,7 @@
-"""What is known of each image: label, thumbnail, and the ledger of what could not be read. One SQLite file.
+"""The catalogue: label and thumbnail of each image, and the list of images that could not be read. One SQLite file.
 
-While a bundle is being built the file also says how far the build has come: a block's rows and the new extent are one
-transaction. Nothing in it depends on when or where it was written, so a build gives the same bytes each time.
+During a build the file also records how far the build has come: one transaction adds a block's rows and moves the
+extent. Nothing in the published file depends on when or where it was written: equal rows give equal bytes.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ INSERT INTO extent VALUES (0);
 
 
 class NoSuchImage(LookupError):
-    """No image of that id is in the collection, or it could not be read when the collection was embedded."""
+    """No image with this id is in the collection, or the image could not be read when the index was built."""
 
     def __init__(self, image_id: int) -> None:
         super().__init__(f"no image {image_id} in this collection")
@@ -57,7 +57,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Skipped:
-    """One image that could not be read."""
+    """One image that could not be read when the collection was embedded."""
 
     image_id: int
     name: str
@@ -65,7 +65,7 @@ class Skipped:
 
 
 class Block(Protocol):
-    """Images start <= image id < stop, embedded: n of them, the others skipped."""
+    """What embedding the images start <= id < stop gave: n images with features, the others skipped."""
 
     @property
     def start(self) -> int: ...
@@ -73,7 +73,7 @@ class Block(Protocol):
     def stop(self) -> int: ...
     @property
     def ids(self) -> NDArray[np.int64]:
-        """(n,), ascending."""
+        """(n,) int64, ascending."""
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -93,12 +93,12 @@ class Block(Protocol):
 
 
 class CatalogueWriter:
-    """The catalogue of a build in progress. Raises sqlite3.Error; the rows recorded before stay."""
+    """The catalogue of a build in progress. Each method may raise sqlite3.Error; what was recorded before stays."""
 
     def __init__(self, path: Path) -> None:
-        """Open the catalogue that `create` made; whatever a killed process left half-done is undone."""
+        """Open the catalogue that `create` made. SQLite undoes an unfinished transaction of a killed process."""
         self._connection = sqlite3.connect(path, isolation_level=None)
-        self._connection.execute("PRAGMA synchronous = EXTRA")  # a committed block outlives a power cut
+        self._connection.execute("PRAGMA synchronous = EXTRA")  # a commit returns when it is on the disk
 
     @staticmethod
     def create(path: Path, classes: Sequence[str]) -> None:
@@ -113,16 +113,16 @@ class CatalogueWriter:
 
     @property
     def done(self) -> int:
-        """Images 0 ... done - 1 are recorded."""
+        """Images 0 ... done - 1 are recorded, as indexed or as skipped."""
         return int(self._connection.execute("SELECT done FROM extent").fetchone()[0])
 
     def ids(self) -> NDArray[np.int64]:
-        """(n,) ids of the images recorded and not skipped, ascending: row i of the features is the i-th of them."""
+        """Return the ids (n,) of the indexed images, ascending. Row i of the features belongs to the i-th of them."""
         rows = self._connection.execute("SELECT image_id FROM images ORDER BY image_id")
         return np.fromiter((row[0] for row in rows), np.int64)
 
     def record(self, block: Block) -> None:
-        """Add a block's rows and move the extent to its stop, all or nothing, durable on return."""
+        """Add a block's rows and move the extent to its stop, in one transaction that is synced to the disk."""
         labels = [None if label < 0 else int(label) for label in block.labels]
         hashes = [hashlib.sha256(thumbnail).hexdigest() for thumbnail in block.thumbnails]
         sizes = [len(thumbnail) for thumbnail in block.thumbnails]
@@ -139,7 +139,7 @@ class CatalogueWriter:
             raise
 
     def write_to(self, path: Path) -> None:
-        """Write the published form, the same bytes for the same rows whatever happened on the way to them."""
+        """Write the published file: equal rows give equal bytes, however often the build was interrupted."""
         path.unlink(missing_ok=True)
         self._connection.execute("VACUUM INTO ?", (str(path),))
         files.sync(path)
@@ -150,17 +150,17 @@ class CatalogueWriter:
 
 
 class Catalogue:
-    """A published catalogue, read only, open until closed even if its generation is removed. Any thread may ask."""
+    """A published catalogue, read only. Any thread may use it. It stays readable when its generation is removed."""
 
     def __init__(self, path: Path) -> None:
-        """Raises sqlite3.Error for a file that is not there."""
+        """Open a file. Raises sqlite3.Error when it does not exist."""
         self._connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
         self._turn = threading.Lock()
 
     def image(self, image_id: int) -> Image:
-        """Raises NoSuchImage."""
+        """Return one indexed image. Raises NoSuchImage."""
         columns = "image_id, images.name, classes.name, size, sha256, thumbnail"
         rows = self._rows(
             f"SELECT {columns} FROM images LEFT JOIN classes ON class_id = label WHERE image_id = ?", image_id
@@ -170,16 +170,16 @@ class Catalogue:
         return Image(*rows[0])
 
     def labels(self) -> NDArray[np.int64]:
-        """(n,) class ids in the order of the features' rows, -1 unknown."""
+        """Return class ids (n,) int64 in the order of the features' rows; -1 is unknown."""
         rows = self._rows("SELECT ifnull(label, -1) FROM images ORDER BY image_id")
         return np.array([row[0] for row in rows], np.int64)
 
     def skipped(self) -> list[Skipped]:
-        """The ledger of what could not be read, by image id."""
+        """Return the images that could not be read, in order of image id."""
         return [Skipped(*row) for row in self._rows("SELECT image_id, name, reason FROM skipped ORDER BY image_id")]
 
     def random_ids(self, rng: np.random.Generator, count: int) -> list[int]:
-        """`count` image ids, each drawn from all with equal chance."""
+        """Draw `count` ids of indexed images, with replacement, all equally likely."""
         extent = self._rows("SELECT done FROM extent")[0][0]
         drawn: list[int] = []
         while len(drawn) < count:  # ids have gaps where images were skipped: draw again

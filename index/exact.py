@@ -1,6 +1,6 @@
-"""The definition of *nearest*: brute force in float64, slow, right by reading it. All that is faster answers to it.
+"""The definition of *nearest*: brute force in float64. It is slow; every faster search is compared with it.
 
-Euclidean distance between fc7 activations (paper, section 6.1). n base rows, q queries, d dimensions.
+The distance is Euclidean, between fc7 activations (paper, section 6.1). n base rows, q queries, d dimensions.
 """
 
 import numpy as np
@@ -12,10 +12,9 @@ ROWS = 64  # base rows in float64 at a time: 2 MB at d = 4096, which stays in a 
 
 
 def distances(base: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n, d), (d,) -> (n,): Euclidean distances, differences and sums in float64.
+    """(n, d), (d,) -> (n,): Euclidean distances, with differences and sums in float64.
 
-    A row's result depends on that row alone, not on its neighbours in `base`: re-ranking a few rows by this function
-    gives bit for bit what brute force over all rows gives.
+    A row's distance does not depend on the other rows of `base`: a few rows get the same bits as all rows together.
     """
     out = np.empty(len(base), np.float64)
     wide = query.astype(np.float64)
@@ -26,8 +25,8 @@ def distances(base: NDArray[np.float32], query: NDArray[np.float32]) -> NDArray[
 
 
 def ordered(found: NDArray[np.float64], ids: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """(m,), (m,) -> (min(k, m),): positions of the k smallest distances, ascending, ties by image id."""
-    if k < len(found):  # sort only what can be among the k: everything up to the k-th distance, ties included
+    """(m,), (m,) -> (min(k, m),): the positions of the k smallest distances, ascending, ties by image id."""
+    if k < len(found):  # sort only what can be among the k: up to the k-th distance, ties included
         limit = np.partition(found, k - 1)[k - 1]
         kept = np.flatnonzero(found <= limit)
     else:
@@ -38,7 +37,7 @@ def ordered(found: NDArray[np.float64], ids: NDArray[np.int64], k: int) -> NDArr
 def nearest(
     base: NDArray[np.float32], ids: NDArray[np.int64], queries: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The k nearest base rows of each query, by brute force.
+    """Find the k nearest base rows of each query by brute force.
 
     base (n, d) float32, ids (n,) int64, queries (q, d) float32 -> distances (q, min(k, n)) float64, ascending, and
     image ids (q, min(k, n)) int64; ties by image id.

@@ -2,9 +2,9 @@
 
 manifest.json           what is in it: sizes and SHA-256 of the files, fingerprints of what they were made from
 checkpoint.safetensors  the network that made the features
-features.npy            float32 (n, d), the i-th row that of the i-th id
+features.npy            float32 (n, d); row i belongs to the i-th id
 ids.npy                 int64 (n,), ascending
-catalogue.sqlite        labels, thumbnails, ledger of skipped images
+catalogue.sqlite        labels, thumbnails, list of skipped images
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class BadBundle(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a generation holds."""
+    """What a generation holds, as manifest.json records it."""
 
     number: int
     created: str  # UTC, ISO 8601
@@ -51,12 +51,12 @@ class Manifest:
     format: int = FORMAT
 
     def to_json(self) -> str:
-        """The text of manifest.json."""
+        """Return the text of manifest.json."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """Raises BadBundle for a file that is missing, damaged or of another format."""
+        """Read manifest.json. Raises BadBundle for a file that is missing, damaged or of another format."""
         try:
             fields = json.loads(path.read_text())
             if fields["format"] != FORMAT:
@@ -72,7 +72,7 @@ class Generation:
     """A published generation, opened for reading; it stays readable after it has been removed from disk."""
 
     def __init__(self, path: Path, *, verify: bool = False) -> None:
-        """Check that every part is there and whole: sizes always, contents too with `verify`. Raises BadBundle."""
+        """Check the size of every file and, with `verify`, its SHA-256. Raises BadBundle."""
         self.path = path
         self.manifest = Manifest.read(path / MANIFEST)
         self.number = self.manifest.number
@@ -88,7 +88,7 @@ class Generation:
             raise BadBundle(f"{path}: its catalogue cannot be opened: {error}") from error
 
     def close(self) -> None:
-        """Close the catalogue; the arrays stay."""
+        """Close the catalogue. The arrays can still be used."""
         self.catalogue.close()
 
     def _check(self, part: str, verify: bool) -> None:
@@ -113,6 +113,6 @@ class Generation:
 
 
 def fingerprint(file: Path) -> str:
-    """SHA-256 of a file's bytes. Raises OSError."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal. Raises OSError."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What a build makes, written down beside it, and whether a block of images fits into it."""
+"""What a build makes, the file that records it, and the check that a block of images fits it."""
 
 import json
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ __all__ = ["Plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build makes: equal plans make equal generations."""
+    """What a build makes. Builds with equal plans give equal generations."""
 
     number: int  # of the generation
     inputs: Mapping[str, str]  # fingerprints, `weights` and `recipe` among them
-    total: int  # images in the collection, those that will be skipped included
+    total: int  # images in the collection, including those that will be skipped
     width: int  # d
     classes: tuple[str, ...]
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The plan in a file; None where there is no file or no plan in it."""
+        """Return the plan in a file, or None when there is no file or no plan in it."""
         try:
             fields = json.loads(path.read_text())
             return cls(**{**fields, "classes": tuple(fields["classes"])})
@@ -35,15 +35,15 @@ class Plan:
             return None
 
     def write(self, path: Path) -> None:
-        """Write the file in one step. Raises OSError."""
+        """Write the plan to a file. Raises OSError; the old file stays."""
         files.replace(path, json.dumps(asdict(self)).encode())
 
     def makes_the_same(self, other: Self) -> bool:
-        """Return whether the two differ in nothing but the generation's number."""
+        """Return True when the two plans differ in the generation's number at most."""
         return replace(self, number=other.number) == other
 
     def check(self, block: Block, done: int) -> None:
-        """Raise BadBundle unless the block follows the `done` images and accounts for each of its own."""
+        """Raise BadBundle unless the block starts after the `done` images and accounts for each of its own images."""
         n = len(block.ids)
         place = f"images {block.start} to {block.stop}"
         if block.start != done or not block.start < block.stop <= self.total:

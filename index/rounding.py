@@ -1,4 +1,4 @@
-"""How far FAISS's squared distances may be from the true ones: what turns a fast search into a proven one."""
+"""How far FAISS's squared distances can be from the true ones: the bound that proves a fast search exact."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,19 @@ SPACING16 = 2.0**-24  # between the smallest float16 numbers: below 2^-14 they k
 
 @dataclass(frozen=True)
 class Rounding:
-    """A bound that holds for any order of summation, on any device, as long as nothing overflows.
+    """A bound on the rounding of squared distances. It holds for any order of summation as long as nothing overflows.
 
-    float16 alone is FAISS on a CPU: it computes in float32 with what is stored in float16. With squares16 it is FAISS
-    on a GPU.
+    FAISS on a CPU stores float16 and computes in float32: float16 alone. FAISS on a GPU also squares in float16: both.
     """
 
     dimensions: int
-    float16: bool = False  # rows, and on a GPU queries too, are stored with 11 significant bits
-    squares16: bool = False  # and their components are squared with 11 significant bits
+    float16: bool = False  # rows, and on a GPU queries, are stored with 11 significant bits
+    squares16: bool = False  # the squares of components have 11 significant bits
 
     def ceiling(self, distance: float, norm: float) -> float:
-        """The largest squared distance that can be reported for a row at true `distance` from a query of length `norm`.
+        """Return the largest squared distance that FAISS can report for a row at true `distance` from a query.
+
+        norm: the length of the query.
 
         Proof, for a query x and a row y, so that |x| = norm and |y| <= norm + distance:
 
@@ -36,7 +37,7 @@ class Rounding:
            chain (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); summing (x' - y')^2 is off by
            less.
 
-        The sum of the three grows with `distance`, so it also holds for every nearer row.
+        The sum of the three is returned. It grows with `distance`, so it also holds for every nearer row.
         """
         chain = (self.dimensions + 8) * UNIT32
         g = chain / (1 - chain)

@@ -1,7 +1,7 @@
-"""FAISS looks at every row: candidates in float32 or float16, on the cores of the CPU or on GPUs.
+"""Candidates for the nearest rows: FAISS compares every row in float32 or float16, on CPU cores or on GPUs.
 
-The rows are divided once, one part to a core or to a GPU, and each part has its thread. FAISS's own division over
-OpenMP threads takes twice the time for a single query, and searches from several threads would multiply them.
+The rows are divided once, one shard for each core or GPU, and each shard has its thread. FAISS could divide the work
+over OpenMP threads itself, but then searches from several threads would start that many threads each.
 """
 
 import threading
@@ -20,10 +20,10 @@ from index.rounding import Rounding
 
 __all__ = ["Candidates", "Scan", "TooLarge", "gpus_of"]
 
-FEWEST = 2048  # rows a core: below this a thread costs more than it brings
-LONGEST32 = 1e18  # lengths from here on overflow float32 once squared and added
-LONGEST16 = 2.0**15  # lengths from here on may have components that overflow float16
-LARGEST16 = 255.0  # components above it overflow float16 once squared, as FAISS does on a GPU: 256^2 is infinite
+FEWEST = 2048  # rows in a shard on the CPU: for fewer, a thread costs more time than it saves
+LONGEST32 = 1e18  # the square of a longer vector's length may overflow float32
+LONGEST16 = 2.0**15  # a longer vector may have components that overflow float16
+LARGEST16 = 255.0  # the square of a larger component may overflow float16; FAISS on a GPU squares in float16
 
 Search = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
@@ -38,18 +38,18 @@ class Candidates:
 
     squared: NDArray[np.float32]  # (q, m) squared distances, rounded
     rows: NDArray[np.int64]  # (q, m) positions in the features; negative where FAISS found nothing
-    left_out: NDArray[np.float32]  # (q,) no row outside `rows` was reported nearer than this; inf if there is none
+    left_out: NDArray[np.float32]  # (q,) every row outside `rows` was reported at least this far; inf if there is none
 
     @property
     def valid(self) -> NDArray[np.bool_]:
-        """(q,) True where every candidate is a row at a finite distance; else the arithmetic broke down."""
+        """(q,) True where every candidate is a row at a finite distance; False where a number overflowed."""
         valid: NDArray[np.bool_] = np.all((self.rows >= 0) & np.isfinite(self.squared), axis=1)
         return valid
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Rows first ... first + count, and how to search them."""
+    """Rows first ... first + count - 1, and the function that searches them."""
 
     first: int
     count: int
@@ -57,9 +57,10 @@ class Shard:
 
 
 class Scan:
-    """Candidates among features (n, d) float32, on the GPUs of these numbers (none: the CPU), stored in float16 or not.
+    """Find candidates among features (n, d) float32.
 
-    Raises TooLarge for features that this arithmetic cannot square, ValueError for a GPU that FAISS does not see.
+    gpus: the numbers of the GPUs to use; none is the CPU. float16: store the rows in float16. Raises TooLarge for
+    features whose squares overflow, ValueError for a GPU that FAISS does not see.
     """
 
     def __init__(self, features: NDArray[np.float32], *, gpus: Sequence[int], float16: bool) -> None:
@@ -91,15 +92,15 @@ class Scan:
         )
 
     def fits(self, vectors: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(n, d), their lengths (n,) -> (n,): True where the arithmetic can square the vector; False for NaN."""
+        """(n, d), their lengths (n,) -> (n,): True where no square overflows; False for NaN."""
         fits = lengths < self._longest
-        if self._largest < np.inf:  # max and min make no copy of the features, abs would
+        if self._largest < np.inf:  # max and min, because abs would copy the features
             highest, lowest = vectors.max(axis=1, initial=0), vectors.min(axis=1, initial=0)
             fits &= np.maximum(highest, -lowest) <= self._largest
         return fits
 
     def candidates(self, queries: NDArray[np.float32], k: int) -> Candidates:
-        """(q, d) float32 C-contiguous, of vectors that fit -> at least the k rows reported nearest."""
+        """Find, for queries (q, d) float32 in C order that fit, at least the k rows that are reported nearest."""
         with self._turn:
             asked = [self._pool.submit(shard.search, queries, min(k, shard.count)) for shard in self._shards]
             found = [search.result() for search in asked]
@@ -112,9 +113,9 @@ class Scan:
 
 
 def gpus_of(device: str) -> tuple[int, ...]:
-    """The GPUs to search on beside a network on `device`: cpu -> none, cuda -> all, cuda:N -> N.
+    """Return the numbers of the GPUs that a device means: none for cpu, all for cuda, N for cuda:N.
 
-    None, too, where FAISS cannot use them: it may be a build for the CPU alone.
+    Only GPUs that FAISS can use are returned: none for a FAISS that was built for the CPU.
     """
     kind, _, number = device.partition(":")
     wanted = range(_gpu_count()) if kind == "cuda" else range(0)
@@ -122,22 +123,22 @@ def gpus_of(device: str) -> tuple[int, ...]:
 
 
 def _gpu_count() -> int:
-    """How many GPUs FAISS can use; a build for the CPU alone may lack the question."""
+    """Return how many GPUs FAISS can use. A FAISS built for the CPU may lack the function."""
     count: int = getattr(faiss, "get_num_gpus", lambda: 0)()
     return count
 
 
 def _divided(rows: int, workers: Sequence[int]) -> list[tuple[int, slice]]:
-    """Each worker's share of the rows, in order; none for a worker that would have no row."""
+    """Divide the rows between the workers, in order. A worker without rows is left out."""
     edges = [rows * i // len(workers) for i in range(len(workers) + 1)]
     return [(w, slice(a, b)) for w, a, b in zip(workers, edges, edges[1:], strict=False) if a < b]
 
 
 def _cpu32(features: NDArray[np.float32], norms: NDArray[np.float32], rows: slice) -> Shard:
-    """Search the features where they lie; FAISS's IndexFlatL2 would copy them and measure the norms at each search."""
+    """Search the features in place. FAISS's IndexFlatL2 would copy them and compute their norms at each search."""
     base, base_norms = features[rows], norms[rows]
     count, d = base.shape
-    # From two queries on, a matrix product is faster (FAISS's default, for all of the process, is 128,000 / d queries).
+    # Use a matrix product from two queries on. This is a setting of the whole process; its default depends on d.
     faiss.cvar.distance_compute_blas_threshold = 2 * d
 
     def search(queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -162,5 +163,5 @@ def _gpu(features: NDArray[np.float32], rows: slice, device: int, float16: bool)
 
 
 def _filled(index: Any, features: NDArray[np.float32], rows: slice) -> Shard:
-    index.add(features[rows])  # in one call: a GPU reserves its memory once, and pages the rows itself
+    index.add(features[rows])  # in one call, so that a GPU reserves its memory once
     return Shard(rows.start, rows.stop - rows.start, index.search)

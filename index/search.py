@@ -1,13 +1,13 @@
-"""Flat search: FAISS finds candidates, float64 settles their order, and a certificate proves that none is missing.
+"""Exact search: FAISS finds candidates, float64 orders them, and a bound proves that no nearer row is missing.
 
-With D the k-th exact distance among the candidates, `Rounding.ceiling` says how large FAISS's rounded result can be
-for any row as near as D. If every row that FAISS left out was reported farther, none of them belongs in the answer. If
-not, twice as many candidates are asked for, and past LIMIT the definition itself answers. So the result is always
-that of exact.nearest, ids and ties included: rounding costs time, never truth.
+Let D be the k-th exact distance among the candidates. `Rounding.ceiling` is the largest number that FAISS can report
+for a row at distance D or nearer. If FAISS reported a larger number for every row that it left out, none of those rows
+belongs in the answer. Otherwise twice as many candidates are asked for, and beyond LIMIT exact.nearest answers. So the
+result equals that of exact.nearest, ids and ties included; rounding costs only time.
 
-Memory, for n rows of d numbers. CPU: float32 reads the features where they lie (a memory-mapped file: the page cache,
-no copy) and adds 4 n bytes; float16 adds 2 n d. GPUs: 4 n d bytes, or 2 n d, divided between them, and FAISS's scratch
-space (about 1.5 GiB each).
+Memory for n rows of d numbers. CPU: float32 reads the features in place (a memory-mapped file stays in the page cache)
+and adds 4 n bytes; float16 adds 2 n d. GPUs: 4 n d bytes, or 2 n d in float16, divided between them, and FAISS's
+scratch space on each.
 """
 
 from collections.abc import Sequence
@@ -21,28 +21,30 @@ from index.scan import Scan
 
 __all__ = ["FlatIndex", "Searcher"]
 
-SPARE = 26  # candidates asked for beyond k at first
-LIMIT = 1024  # candidates; a GPU selects at most 2048, and beyond this brute force is not much slower
+SPARE = 26  # candidates beyond k in the first scan
+LIMIT = 1024  # candidates in the last scan; FAISS on a GPU selects at most 2048
 
 Found = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 class Searcher(Protocol):
-    """What the service asks of any search: Euclidean distances, ascending, ties by image id."""
+    """What the service needs of a search."""
 
     device: str  # where it runs, as in "cpu" or "cuda:0, cuda:1"
 
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        """(q, d) float32 -> distances (q, min(k, n)) float64, image ids (q, min(k, n)) int64."""
+        """(q, d) float32 -> distances (q, min(k, n)) float64, image ids (q, min(k, n)) int64.
+
+        Distances are Euclidean and ascend; ties are in the order of image ids.
+        """
         ...
 
 
 class FlatIndex:
-    """Exact nearest neighbours over features (n, d) float32 in C order, ids (n,) int64; any thread may search.
+    """Exact nearest neighbours over features (n, d) float32 in C order, with ids (n,) int64. Any thread may search.
 
-    gpus: numbers of the GPUs to search on (see gpus_of), the rows are divided between them; none: the CPU.
-    float16: what is scanned is stored in half the bytes; the float32 features still settle every answer. It pays on
-    GPUs; on a CPU single queries take a fifth less, batches of 32 four times as long.
+    gpus: the numbers of the GPUs to search on (see gpus_of), which share the rows; none is the CPU.
+    float16: scan a copy of the features in half the bytes; the float32 features still decide the answer.
     Raises ValueError for arrays that do not fit together and for a GPU that FAISS does not see, TooLarge for features
     that cannot be squared: in float16 on a GPU a component may be at most 255.
     """
@@ -61,7 +63,8 @@ class FlatIndex:
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
         """(q, d) float32 -> distances (q, min(k, n)) float64 ascending, image ids (q, min(k, n)) int64.
 
-        Ties by image id. Raises ValueError for another shape or dtype, for numbers that are not finite, for k < 1.
+        Ties are in the order of image ids. Raises ValueError for another shape or dtype, for numbers that are not
+        finite, and for k < 1.
         """
         self._check(queries, k)
         lengths = exact.distances(queries, np.zeros(queries.shape[1], np.float32))
@@ -84,9 +87,10 @@ class FlatIndex:
     def _nearest(
         self, query: NDArray[np.float32], length: float, squared: NDArray[np.float32], rows: NDArray[np.int64], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """The k nearest among the candidates, exactly: distances (k,) and positions (k,).
+        """Return the exact distances (k,) and the rows (k,) of the k nearest candidates.
 
-        The k reported nearest are measured first: a row reported beyond the ceiling of their farthest is farther.
+        The k candidates reported nearest are measured first. A row that is reported beyond the ceiling of the farthest
+        of them is farther, and need not be measured.
         """
         order = np.argsort(squared)
         reported, rows = squared[order], rows[order]

@@ -1,4 +1,4 @@
-"""Where features live: bundles of generations, built block by block, published whole, found through one name."""
+"""Bundles: folders in which the features of a collection are built, published, found and rolled back."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,25 +12,25 @@ from index.plan import Plan
 
 __all__ = ["BadBundle", "Building", "Bundle", "Busy", "DiskFull", "Generation", "Manifest"]
 
-ROOM = 8192  # bytes: a guess at what an image's thumbnail and row take, twice over while publishing
+ROOM = 8192  # bytes: a guess at an image's thumbnail and row, which are there twice while publishing
 
 
 class Bundle:
-    """The folder bundles/<name>/: one current generation, and up to two before it."""
+    """The folder bundles/<name>/, which keeps the three newest generations. One of them is current."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._folder = BundleFolder(self.path)
 
     def current(self, *, verify: bool = False) -> Generation:
-        """Open the current generation; `verify` reads and hashes all of it. Raises BadBundle."""
+        """Open the current generation. With `verify`, read all of it and compare its SHA-256. Raises BadBundle."""
         number = self._folder.current()
         if number is None:
             raise BadBundle(f"{self.path}: no index here; scripts/build_index.py builds one")
         return Generation(self._folder.path(number), verify=verify)
 
     def holds(self, inputs: Mapping[str, str]) -> bool:
-        """Was the current generation built from these very inputs, and is it whole?"""
+        """Return True when the current generation was built from equal inputs and its files have their sizes."""
         try:
             generation = self.current()
         except BadBundle:
@@ -41,12 +41,12 @@ class Bundle:
     def begin(
         self, inputs: Mapping[str, str], checkpoint: Path, *, total: int, width: int, classes: Sequence[str]
     ) -> Building:
-        """Start a generation, or go on with the one that was begun with equal arguments (see Building.done).
+        """Start a generation, or continue the one that was begun with equal arguments (see Building.done).
 
         inputs: fingerprints of what the features depend on, `weights` and `recipe` among them. checkpoint: the file
         that is copied into the generation. total: images in the collection. width: d. Raises Busy while another
-        process builds, DiskFull when there is clearly no room, BadBundle when the checkpoint is missing or the folder
-        cannot be written.
+        process builds, DiskFull when the disk is too small for the rest, BadBundle when the checkpoint is missing or
+        the folder cannot be written.
         """
         if missing := {"weights", "recipe"} - set(inputs):
             raise BadBundle(f"the inputs' fingerprints lack {' and '.join(sorted(missing))}")
@@ -62,7 +62,7 @@ class Bundle:
             return building
 
     def roll_back(self) -> Generation:
-        """Make the generation before the current one current again. Raises BadBundle when there is none, Busy."""
+        """Make the generation before the current one current again. Raises BadBundle if there is none, Busy."""
         with writing(self.path), self._folder.lock():
             current = self._folder.current() or 0
             earlier = [number for number in self._folder.numbers() if number < current]

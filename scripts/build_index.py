@@ -1,4 +1,4 @@
-"""Embed a collection and publish it as a bundle's next generation: features, thumbnails, labels. The batch job."""
+"""The batch job: embed a collection and publish features, thumbnails and labels as a bundle's next generation."""
 
 import time
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from scripts.progress import counting
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Index a collection. Stopped at any moment and run again, it goes on; run when nothing has changed, it is done."""
+    """Index a collection. Run again after a stop, it continues; when nothing has changed, it has nothing to do."""
 
     checkpoint: Path = Path("runs/cifar10/checkpoint.safetensors")  # the trained network
-    images: Path = Path("data/cifar10")  # a packed set (its split train), or a folder of class folders
-    bundle: Path = Path("bundles/cifar10")  # where the generation goes
+    images: Path = Path("data/cifar10")  # a packed dataset (its split train), or a folder of class folders
+    bundle: Path = Path("bundles/cifar10")  # where the generation is published
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
 
 
 def build(
     embedder: Embedder, source: Source, bundle: Bundle, file: Path, report: Callable[[str, int, int], None]
 ) -> Generation:
-    """Embed what is not done yet, block by block, and publish it with the checkpoint `file`. Raises BadBundle."""
+    """Embed the rest of the collection block by block, and publish it with the checkpoint `file`. Raises BadBundle."""
     inputs = {**embedder.checkpoint.fingerprints(), "images": source.fingerprint}
     total = len(source)
     with bundle.begin(inputs, file, total=total, width=embedder.width, classes=source.classes) as building:
@@ -37,7 +37,7 @@ def build(
 
 
 def job(config: Config) -> None:
-    """Build unless the bundle holds it already, then say what is there and what was left out."""
+    """Build the index unless the bundle holds it already, then print what it holds and what was skipped."""
     keep_freed_memory()
     begun = time.monotonic()
     trained, bundle = load_checkpoint(config.checkpoint), Bundle(config.bundle)

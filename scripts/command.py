@@ -1,7 +1,8 @@
-"""How every script meets the command line: the flags are a frozen dataclass's fields.
+"""The command line of the scripts: the fields of a frozen dataclass are the flags.
 
-Order: flags, then ``FC7_<FIELD>`` variables, then the dataclass's defaults. Exit codes: 0 the work is done, 2 the
-request cannot be met (one clear line on stderr), 130 interrupted; anything else is a bug and shows its traceback.
+A flag comes before an ``FC7_<FIELD>`` variable, a variable before the dataclass's default. Exit codes: 0 the work is
+done, 2 the request cannot be met (one line on stderr), 130 interrupted. Any other error is a bug and shows its
+traceback.
 """
 
 import contextlib
@@ -48,9 +49,9 @@ def parse(config: type[Config], arguments: Sequence[str], environment: Mapping[s
 
 
 def run(config: Any, job: Callable[[Any], None]) -> NoReturn:
-    """Do `job` with what the command line says, then leave with the exit code that the module's docstring promises.
+    """Parse the command line, run `job` on the result, and exit with one of the codes above.
 
-    config: the job's class, or a union of classes: a subcommand each.
+    config: a dataclass, or a union of dataclasses, each of which is a subcommand.
     """
     try:
         job(parse(config, sys.argv[1:], os.environ))
@@ -66,12 +67,12 @@ def run(config: Any, job: Callable[[Any], None]) -> NoReturn:
 
 
 def _is_ours(error: Exception) -> bool:
-    """An error class that one of the packages defines is an answer to the user; any other is a bug."""
+    """Return True for an error class of our packages: its message is for the user. Any other error is a bug."""
     return type(error).__module__.split(".")[0] in PACKAGES
 
 
 def _fields(config: Any) -> dict[str, Any]:
-    """The type of each field that a variable can set; none for a union of jobs."""
+    """Return the type of each field that a variable can set; a union of dataclasses has none."""
     if not dataclasses.is_dataclass(config):
         return {}
     kinds = get_type_hints(config)
@@ -79,7 +80,7 @@ def _fields(config: Any) -> dict[str, Any]:
 
 
 def _flag(name: str, kind: Any, value: str) -> list[str]:
-    """A variable as flags. Only a field of several values is divided, at spaces, as a shell does. Raises Refused."""
+    """Return a variable's flags. Only a field of several values is divided, as a shell does. Raises Refused."""
     flag, variable = name.replace("_", "-"), f"FC7_{name.upper()}"
     if kind is bool:
         if value.lower() not in ("true", "false"):
@@ -94,7 +95,7 @@ def _flag(name: str, kind: Any, value: str) -> list[str]:
 
 
 def _one_line(box: str) -> str:
-    """Tyro's framed message without its frame and its hints."""
+    """Return tyro's message without its frame and its hints, on one line."""
     lines = [line.strip("│╭╮╰╯─- ") for line in box.splitlines()]
     lines_kept = [line for line in lines[1:] if line]
     end = next(

@@ -1,4 +1,4 @@
-"""Serve a bundle: the page at /, the answers as JSON, until Ctrl-C."""
+"""Serve a bundle until Ctrl-C: the page at /, answers as JSON."""
 
 from scripts.command import run
 from service.server import serve

@@ -1,1 +1,1 @@
-"""The answers over HTTP, and the page. Nothing is imported here, so that service.port costs no network and no index."""
+"""The HTTP service and its page. This file imports nothing, so that service.port loads neither torch nor FAISS."""

@@ -1,4 +1,4 @@
-"""The app is a function of its settings: importing this module does nothing, its lifespan loads the engine."""
+"""The application. create_app builds it from settings, and its lifespan loads the engine."""
 
 import asyncio
 import logging
@@ -19,8 +19,9 @@ from service.workers import Workers
 __all__ = ["create_app"]
 
 ABOUT = (
-    "What is this image, and which six training images are nearest to it? AlexNet's last hidden layer, served.\n\n"
-    "Errors are `application/problem+json` (RFC 9457); compare their `type`, show their `detail`."
+    "What is this image, and which training images are nearest to it? The distance is between activations of AlexNet's "
+    "last hidden layer.\n\n"
+    "Errors are `application/problem+json` (RFC 9457): a program should compare `type`, a person should read `detail`."
 )
 
 
@@ -33,13 +34,13 @@ def create_app(
     load: Callable[[Settings], Engine] = load_engine,
     failed: Callable[[Exception], None] = _log_failure,
 ) -> FastAPI:
-    """The service. `load` builds the engine in a thread once the app starts; `failed` is told when it cannot."""
+    """Build the service. `load` makes the engine, in a thread, when the app starts; `failed` gets its error."""
     app = FastAPI(
         title="fc7",
         description=ABOUT,
         version=version("fc7"),
         lifespan=_loading(settings, load, failed),
-        docs_url=None,  # page.py has one that needs nothing from elsewhere
+        docs_url=None,  # page.py has a page that loads nothing from other hosts
         redoc_url=None,
     )
     app.state.workers, app.state.metrics, app.state.rng = None, Metrics(), np.random.default_rng()
@@ -55,7 +56,7 @@ def create_app(
 def _loading(
     settings: Settings, load: Callable[[Settings], Engine], failed: Callable[[Exception], None]
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """While it loads, /healthz answers and /readyz says 503."""
+    """Return the lifespan that loads the engine. Meanwhile /healthz answers 200 and /readyz answers 503."""
 
     async def start(app: FastAPI) -> None:
         try:
@@ -72,7 +73,7 @@ def _loading(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         starting = asyncio.create_task(start(app))
         yield
-        await starting  # a thread cannot be stopped
+        await starting  # a thread that loads cannot be stopped
         if app.state.workers is not None:
             app.state.workers.close()
             app.state.workers = None

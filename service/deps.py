@@ -1,4 +1,4 @@
-"""What routes are given: the workers, and parameters that may come as form fields or in the query string."""
+"""The routes' dependencies: the workers, and parameters that may be form fields or in the query string."""
 
 from enum import IntEnum
 from typing import Annotated
@@ -24,19 +24,19 @@ __all__ = [
     "WorkersDep",
 ]
 
-MOST = 1000  # answers to one request
-LARGEST = 2**63 - 1  # image ids are int64
+MOST = 1000  # classes or neighbours in one answer
+LARGEST = 2**63 - 1  # the largest image id, an int64
 
 
 class Views(IntEnum):
-    """How many crops of the image the network sees."""
+    """Number of crops of the image that the network gets."""
 
     ONE = 1
     TEN = 10
 
 
 def workers(request: Request) -> Workers:
-    """Raises NotReady while they are being loaded."""
+    """Return the workers. Raises NotReady while the engine is being loaded."""
     loaded: Workers | None = request.app.state.workers
     if loaded is None:
         raise NotReady("the network and the index are still being loaded; try again in a moment")
@@ -44,56 +44,53 @@ def workers(request: Request) -> Workers:
 
 
 def engine(workers: Annotated[Workers, Depends(workers)]) -> Engine:
-    """The engine, for what may be asked from any thread."""
+    """Return the engine, for the methods that any thread may call."""
     return workers.engine
 
 
 def metrics(request: Request) -> Metrics:
-    """The app's numbers."""
     found: Metrics = request.app.state.metrics
     return found
 
 
 def rng(request: Request) -> np.random.Generator:
-    """The app's source of chance."""
     found: np.random.Generator = request.app.state.rng
     return found
 
 
-# A parameter in the query string wins over the form's; the form's is the documented one.
+# A parameter in the query string wins over a form field. OpenAPI shows the form field only.
 
 
 def top_k(
-    top_k: Annotated[int, Form(ge=1, le=MOST, description="how many classes, best first")] = 5,
+    top_k: Annotated[int, Form(ge=1, le=MOST, description="number of classes in the answer, most probable first")] = 5,
     in_query: Annotated[int | None, Query(alias="top_k", ge=1, le=MOST, include_in_schema=False)] = None,
 ) -> int:
-    """How many classes."""
     return top_k if in_query is None else in_query
 
 
 def views(
-    views: Annotated[Views, Form(description="1: the central crop; 10: the mean over ten crops")] = Views.ONE,
+    views: Annotated[
+        Views,
+        Form(description="1: the central crop; 10: the mean over ten crops (corners, centre and their mirror images)"),
+    ] = Views.ONE,
     in_query: Annotated[Views | None, Query(alias="views", include_in_schema=False)] = None,
 ) -> Views:
-    """How many crops."""
     return views if in_query is None else in_query
 
 
 def k(
-    k: Annotated[int, Form(ge=1, le=MOST, description="how many neighbours")] = 6,
+    k: Annotated[int, Form(ge=1, le=MOST, description="number of neighbours in the answer, nearest first")] = 6,
     in_query: Annotated[int | None, Query(alias="k", ge=1, le=MOST, include_in_schema=False)] = None,
 ) -> int:
-    """How many neighbours."""
     return k if in_query is None else in_query
 
 
 def image_id(
     image_id: Annotated[
-        int | None, Form(ge=0, le=LARGEST, description="an image of the collection, in place of `file`")
+        int | None, Form(ge=0, le=LARGEST, description="id of an indexed image, in place of `file`")
     ] = None,
     in_query: Annotated[int | None, Query(alias="image_id", ge=0, le=LARGEST, include_in_schema=False)] = None,
 ) -> int | None:
-    """An indexed image, or None."""
     return image_id if in_query is None else in_query
 
 

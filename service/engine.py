@@ -1,7 +1,7 @@
-"""The one place where the network meets the index: an image in, what it is and what is nearest to it out.
+"""The only file where the network meets the index: it classifies an image and finds its nearest indexed images.
 
-Everything here blocks. `prepare` and `indexed` may run in any thread; the rest in one thread at a time
-(workers.py sees to it). S is the stored side, F the length of an embedding (4096).
+All methods block. Any thread may call `prepare`, `indexed` and `any_indexed`; the others are for one thread at a time
+(workers.py). S is the side of a stored image, F the length of an embedding (4096).
 """
 
 import logging
@@ -16,16 +16,16 @@ from service.settings import Settings
 
 __all__ = ["Engine", "Found", "Inference", "Mismatch", "load_engine"]
 
-SHORT = 12  # hexadecimal digits of a fingerprint, where it is for people
+SHORT = 12  # hexadecimal digits of a shortened fingerprint
 
 
 class Mismatch(ValueError):
-    """The checkpoint and the index do not belong together; the message says which part differs."""
+    """The checkpoint did not make the index; the message says which part differs."""
 
 
 @dataclass(frozen=True)
 class Inference:
-    """What the network makes of one image."""
+    """The network's output for one image."""
 
     probabilities: NDArray[np.float32]  # (classes,)
     features: NDArray[np.float32]  # (F,)
@@ -40,7 +40,7 @@ class Found:
 
 
 class Engine:
-    """A network and an index of what it made of a collection."""
+    """A network, and an index of the features that it computed for a collection."""
 
     def __init__(self, embedder: Embedder, generation: Generation, searcher: Searcher, *, max_pixels: int) -> None:
         self._embedder, self._generation, self._searcher = embedder, generation, searcher
@@ -50,14 +50,14 @@ class Engine:
         self.device, self.search_device = str(embedder.device), searcher.device
         self.manifest = generation.manifest
         self.model = self.manifest.fingerprints["weights"][:SHORT]
-        self.edition = self.manifest.fingerprints["catalogue"][:SHORT]  # changes whenever any thumbnail does
+        self.edition = self.manifest.fingerprints["catalogue"][:SHORT]  # changes when any thumbnail changes
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
-        """Encoded image -> stored image (S, S, 3). Raises BadImage, TooManyPixels."""
+        """Decode an image: bytes -> (S, S, 3) uint8. Raises BadImage, TooManyPixels."""
         return self._embedder.prepare(data, max_pixels=self._max_pixels)
 
     def infer(self, image: NDArray[np.uint8]) -> Inference:
-        """Stored image (S, S, 3) -> its probabilities and features, from the central crop."""
+        """Stored image (S, S, 3) -> probabilities and features, from the central crop."""
         probabilities, features = self._embedder(image[None])
         return Inference(probabilities[0], features[0])
 
@@ -67,7 +67,10 @@ class Engine:
         return probabilities.reshape(-1)
 
     def infer_stored(self, image_id: int) -> Inference:
-        """What the network made of an indexed image: nothing is computed but the last layer. Raises NoSuchImage."""
+        """Return an indexed image's stored features, and the probabilities from them. Raises NoSuchImage.
+
+        Only the network's last layer is computed.
+        """
         row = int(np.searchsorted(self._generation.ids, image_id))
         if row == len(self._generation.ids) or self._generation.ids[row] != image_id:
             raise NoSuchImage(image_id)
@@ -75,7 +78,7 @@ class Engine:
         return Inference(self._embedder.probabilities_of(features[None])[0], features)
 
     def nearest(self, features: NDArray[np.float32], k: int) -> list[Found]:
-        """The k indexed images nearest to features (F,), or all if there are fewer; ascending, ties by image id."""
+        """Find the k indexed images nearest to features (F,), all if there are fewer: ascending, ties by image id."""
         distances, ids = self._searcher.search(features[None], k)
         return [
             Found(self.indexed(int(image_id)), float(distance))
@@ -83,11 +86,11 @@ class Engine:
         ]
 
     def indexed(self, image_id: int) -> Image:
-        """One image of the collection. Raises NoSuchImage."""
+        """Return an indexed image. Raises NoSuchImage."""
         return self._generation.catalogue.image(image_id)
 
     def any_indexed(self, rng: np.random.Generator) -> Image:
-        """An image of the collection, each with equal chance."""
+        """Draw an indexed image, all equally likely."""
         return self.indexed(self._generation.catalogue.random_ids(rng, 1)[0])
 
     def close(self) -> None:
@@ -96,10 +99,10 @@ class Engine:
 
 
 def load_engine(settings: Settings) -> Engine:
-    """Open the bundle's current generation, check all of it, and warm it up.
+    """Open the bundle's current generation, verify every file of it, and answer one question to warm it up.
 
     Raises BadBundle, BadCheckpoint, NoSuchDevice, TooLarge for features that float16 cannot search, and Mismatch when
-    the network is not the one that made the index.
+    the checkpoint did not make the index.
     """
     generation = Bundle(settings.bundle).current(verify=True)
     try:
@@ -112,7 +115,9 @@ def load_engine(settings: Settings) -> Engine:
         searcher = FlatIndex(generation.features, generation.ids, gpus=gpus, float16=settings.float16)
         engine = Engine(embedder, generation, searcher, max_pixels=settings.max_pixels)
         side = checkpoint.recipe.stored
-        engine.nearest(engine.infer(np.zeros((side, side, 3), np.uint8)).features, 1)  # the first request is no slower
+        engine.nearest(
+            engine.infer(np.zeros((side, side, 3), np.uint8)).features, 1
+        )  # so that the first request is no slower
     except BaseException:
         generation.close()
         raise
@@ -136,4 +141,4 @@ def _check_pair(checkpoint: Checkpoint, generation: Generation) -> None:
             "build the index again with scripts/build_index.py"
         )
     if not manifest.rows:
-        raise Mismatch(f"{generation.path}: the index holds no image, there is nothing to be near to")
+        raise Mismatch(f"{generation.path}: the index holds no image")

@@ -1,6 +1,7 @@
-"""Every error that leaves the process is a problem+json document (RFC 9457) from one table; the `type` never changes.
+"""Errors over HTTP: one table turns every exception into a problem+json document (RFC 9457) with a stable `type`.
 
-No stack trace and no path goes out: a class that is not in the table becomes a bare 500, its trace goes to the log.
+An answer holds no stack trace and no path. An exception that is not in the table becomes a 500 without details, and its
+trace goes to the log.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ RETRY_SECONDS = 1
 
 
 class BadParameter(ValueError):
-    """A parameter does not make sense together with another one."""
+    """Two parameters that exclude each other, or none of two where one is needed."""
 
 
 class NotReady(RuntimeError):
@@ -33,13 +34,14 @@ class NotReady(RuntimeError):
 
 
 class Busy(RuntimeError):
-    """As many requests are inside as may be."""
+    """The maximum of concurrent requests is reached."""
 
 
 class TooManyBytes(HTTPException):
     """The request body is larger than the limit.
 
-    An HTTPException only because FastAPI calls anything else that is raised while it reads a body a malformed body.
+    It is an HTTPException because FastAPI reports any other exception, raised while it reads a body, as a malformed
+    body.
     """
 
     def __init__(self, limit: int) -> None:
@@ -48,7 +50,7 @@ class TooManyBytes(HTTPException):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of problem: its status code, the stable end of its `type`, its title."""
+    """One kind of problem: its status code, the last part of its `type`, its title."""
 
     status: int
     name: str
@@ -56,7 +58,7 @@ class Kind:
 
     @property
     def type(self) -> str:
-        """The URI that programs may compare with."""
+        """The URI that a program can compare with."""
         return f"urn:fc7:problem:{self.name}"
 
 
@@ -75,7 +77,7 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
     }
 )
 
-# What the framework raises by itself, by status code.
+# The framework's own exceptions, by status code.
 FRAMEWORK: Mapping[int, Kind] = MappingProxyType(
     {
         400: Kind(400, "malformed-request", "Malformed request"),
@@ -84,7 +86,7 @@ FRAMEWORK: Mapping[int, Kind] = MappingProxyType(
     }
 )
 
-# What is told instead of the exception's own text, where that text is not meant for strangers.
+# These texts replace the exception's own, which may hold details of this machine.
 DETAILS: Mapping[type[Exception], str] = MappingProxyType(
     {
         MemoryError: "there is not enough memory for this image now; try again, or send a smaller one",
@@ -94,7 +96,7 @@ DETAILS: Mapping[type[Exception], str] = MappingProxyType(
 
 
 def problem(error: Exception) -> Response:
-    """The answer to any exception."""
+    """Return the answer to an exception."""
     kind = _kind(error)
     body: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": _detail(error)}
     if isinstance(error, RequestValidationError):
@@ -106,7 +108,7 @@ def problem(error: Exception) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Let `app` answer every exception with its problem."""
+    """Make `app` answer every exception with its problem+json document."""
 
     async def answer(_: Request, error: Exception) -> Response:
         return problem(error)
@@ -116,7 +118,7 @@ def install(app: FastAPI) -> None:
 
 
 def documented(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entry of a route that may answer with these problems, an example of each."""
+    """Return the OpenAPI entry of a route that may answer with these problems, with an example of each."""
     responses: dict[int | str, dict[str, Any]] = {}
     for error in errors:
         kind = KINDS[error]

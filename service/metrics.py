@@ -1,4 +1,4 @@
-"""What Prometheus may ask: one registry an app, so that many apps can live in one process."""
+"""Metrics for Prometheus. Each app has its own registry, so that tests can make several apps in one process."""
 
 import time
 
@@ -14,40 +14,43 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """The numbers of one app."""
+    """Counters, gauges and histograms of one app."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.requests = Counter("fc7_requests", "Answers", ["route", "status"], registry=self.registry)
+        self.requests = Counter("fc7_requests", "Requests answered", ["route", "status"], registry=self.registry)
         self.latency = Histogram(
-            "fc7_request_seconds", "Time to answer", ["route"], buckets=SECONDS, registry=self.registry
+            "fc7_request_seconds", "Seconds to answer a request", ["route"], buckets=SECONDS, registry=self.registry
         )
         self.in_flight = Gauge("fc7_requests_in_flight", "Requests not yet answered", registry=self.registry)
         self.admitted = Gauge(
             "fc7_requests_admitted",
-            "Requests being decoded, waiting or computed",
+            "Requests with an image that are in flight",
             registry=self.registry,
         )
         self.decoded = Counter("fc7_images_decoded", "Uploaded images decoded", registry=self.registry)
         self.inference = Histogram(
-            "fc7_inference_seconds", "Network and search, for one request", buckets=SECONDS, registry=self.registry
+            "fc7_inference_seconds",
+            "Seconds that one request takes in the network and the search",
+            buckets=SECONDS,
+            registry=self.registry,
         )
-        self.generation = Info("fc7_generation", "The index that answers", registry=self.registry)
+        self.generation = Info("fc7_generation", "The index generation in use", registry=self.registry)
         self.images = Gauge("fc7_indexed_images", "Images in the index", registry=self.registry)
 
     def serving(self, engine: Engine) -> None:
-        """Tell what is loaded."""
+        """Record which index was loaded."""
         self.generation.info({"number": str(engine.manifest.number), "model": engine.model})
         self.images.set(engine.manifest.rows)
 
     def text(self) -> bytes:
-        """The Prometheus text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
 class Measured:
-    """ASGI middleware: counts and times each answer under its route's pattern, never under a stranger's own path."""
+    """ASGI middleware: counts and times each answer under its route's pattern, so unknown paths add no labels."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics

@@ -1,4 +1,4 @@
-"""Routes for those who run the service: alive, ready, which version, how busy."""
+"""Routes for operators: liveness, readiness, version, metrics."""
 
 from importlib.metadata import version as installed
 
@@ -13,21 +13,21 @@ __all__ = ["router"]
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz", summary="Does the process answer?")
+@router.get("/healthz", summary="Is the process alive?")
 async def healthz() -> schemas.Alive:
-    """Answers as long as the process can answer at all; says nothing of the network."""
+    """Answers 200 as soon as the process runs, also while the network and the index are still being loaded."""
     return schemas.Alive()
 
 
-@router.get("/readyz", responses=documented(NotReady), summary="Will it answer questions?")
+@router.get("/readyz", responses=documented(NotReady), summary="Is the service ready?")
 async def readyz(_: deps.WorkersDep) -> schemas.Ready:
-    """Answers 503 until the network and the index are loaded and checked."""
+    """Answers 503 until the network and the index are loaded and verified, then 200."""
     return schemas.Ready()
 
 
-@router.get("/version", responses=documented(NotReady), summary="What exactly answers?")
+@router.get("/version", responses=documented(NotReady), summary="Which network and which index are in use?")
 async def version(engine: deps.EngineDep) -> schemas.Version:
-    """Fingerprints of the network and of the index."""
+    """Fingerprints (SHA-256) of the network and of the index, and the devices that they run on."""
     manifest, checkpoint = engine.manifest, engine.checkpoint
     return schemas.Version(
         version=installed("fc7"),
@@ -56,8 +56,8 @@ async def version(engine: deps.EngineDep) -> schemas.Version:
     responses={
         200: {"content": {"text/plain": {"example": 'fc7_requests_total{route="/classify",status="200"} 12.0'}}}
     },
-    summary="How busy is it?",
+    summary="How many requests, how fast?",
 )
 async def metrics(numbers: deps.MetricsDep) -> Response:
-    """Counts and times in the Prometheus text format."""
+    """Counts and durations in the Prometheus text format."""
     return Response(numbers.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""The pages at / and /docs: plain files, and a policy under which the browser loads and runs nothing else."""
+"""The pages at / and /docs: static files, with a policy that lets the browser load nothing from other hosts."""
 
 from pathlib import Path
 
@@ -24,16 +24,15 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 def page() -> FileResponse:
-    """The page."""
     return FileResponse(FOLDER / "index.html", headers=POLICY)
 
 
 @router.get("/docs")
 def docs() -> FileResponse:
-    """The OpenAPI document in words; nothing comes from another host, so it works without a network."""
+    """The routes in words, from openapi.json. Unlike FastAPI's own page, it loads nothing from other hosts."""
     return FileResponse(FOLDER / "docs.html", headers=POLICY)
 
 
 def files() -> StaticFiles:
-    """The page's styles and scripts."""
+    """Return the app that serves the pages' styles and scripts."""
     return StaticFiles(directory=FOLDER)

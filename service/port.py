@@ -1,4 +1,4 @@
-"""Taking the port, before any slow work: who cannot have it is told at once."""
+"""Opening the port. It comes before any slow work, so that a taken port is reported at once."""
 
 import socket
 
@@ -6,11 +6,11 @@ __all__ = ["PortTaken", "listen"]
 
 
 class PortTaken(OSError):
-    """The address cannot be listened on."""
+    """The service cannot listen on this address; the message says why."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at `host`, `port`. Raises PortTaken, saying why not."""
+    """Return a socket that listens on `host` and `port`. Raises PortTaken."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)

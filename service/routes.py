@@ -1,4 +1,4 @@
-"""What an image is, what is near it, and its embedding: a route is its signature and a few lines."""
+"""The routes that answer questions about images: classes, neighbours, embedding, thumbnails."""
 
 from typing import Annotated, Any
 
@@ -39,7 +39,7 @@ router = APIRouter(tags=["images"])
 async def classify(
     file: deps.ImageUpload, workers: deps.WorkersDep, top_k: deps.TopK, views: deps.ViewsDep
 ) -> schemas.Classification:
-    """The most probable classes, from the central crop or from the mean over ten views."""
+    """The most probable classes of an uploaded image, from its central crop or from the mean over ten crops."""
     engine = workers.engine
     infer = engine.ten_views if views is deps.Views.TEN else lambda image: engine.infer(image).probabilities
     probabilities = await workers.infer_upload(file, infer)
@@ -50,9 +50,9 @@ async def classify(
 async def neighbours(
     workers: deps.WorkersDep, k: deps.K, image_id: deps.ImageId, file: deps.ImageUpload | None = None
 ) -> schemas.Neighbourhood:
-    """The indexed images nearest to an image: exact, by Euclidean distance between embeddings.
+    """The indexed images nearest to an image, by Euclidean distance between embeddings; the search is exact.
 
-    Send an image as `file`, or the `image_id` of an indexed image; the latter finds itself first, at distance 0.
+    Send an image as `file`, or the `image_id` of an indexed image. An indexed image finds itself, at distance 0.
     """
     engine = workers.engine
     if file is not None and image_id is None:
@@ -73,13 +73,18 @@ async def neighbours(
     )
 
 
-@router.post("/embed", response_model=schemas.Embedding, responses=UPLOAD | BINARY, summary="Its 4096 numbers")
+@router.post(
+    "/embed",
+    response_model=schemas.Embedding,
+    responses=UPLOAD | BINARY,
+    summary="What is the embedding of this image?",
+)
 async def embed(
     file: deps.ImageUpload,
     workers: deps.WorkersDep,
     accept: Annotated[str, Header(description="application/json or application/octet-stream")] = "application/json",
 ) -> schemas.Embedding | Response:
-    """The image's embedding: the activations of the last hidden layer, after ReLU."""
+    """The embedding of an uploaded image: the activations of the network's last hidden layer, fc7, after ReLU."""
     engine = workers.engine
     inference = await workers.infer_upload(file, engine.infer)
     if EMBEDDING in accept:
@@ -88,23 +93,31 @@ async def embed(
     return schemas.Embedding(embedding=inference.features.tolist(), model=engine.model)
 
 
-@router.get("/images/random", responses=documented(NotReady), summary="Any image of the collection")
+@router.get("/images/random", responses=documented(NotReady), summary="A random image of the collection")
 def random_image(engine: deps.EngineDep, rng: deps.RandomDep, response: Response) -> schemas.IndexedImage:
-    """An indexed image, each with equal chance."""
+    """One indexed image, all equally likely."""
     image = engine.any_indexed(rng)
     response.headers["Cache-Control"] = "no-store"
     return schemas.IndexedImage(image_id=image.image_id, label=image.label, thumbnail=_thumbnail(engine, image))
 
 
-@router.get("/images/{image_id}", response_class=Response, responses=STORED | IMAGES, summary="A small image")
+@router.get(
+    "/images/{image_id}",
+    response_class=Response,
+    responses=STORED | IMAGES,
+    summary="The thumbnail of an indexed image",
+)
 def image(
     engine: deps.EngineDep,
     image_id: Annotated[int, Path(ge=0, le=deps.LARGEST)],
-    v: Annotated[str | None, Query(description="edition of the collection, as in `thumbnail`")] = None,
+    v: Annotated[str | None, Query(description="edition of the collection, as in the address in `thumbnail`")] = None,
     if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """An indexed image's thumbnail. Under the address that answers give it is cached for ever: another edition of the
-    collection has other addresses."""
+    """The thumbnail of an indexed image.
+
+    The address in `thumbnail` has the edition as `v`; its answer may be cached for ever, because another edition of the
+    collection has other addresses.
+    """
     found = engine.indexed(image_id)
     forever = "public, max-age=31536000, immutable" if v == engine.edition else "no-cache"
     headers = {"ETag": f'"{found.sha256}"', "Cache-Control": forever, "X-Content-Type-Options": "nosniff"}
@@ -118,7 +131,7 @@ def _near(engine: Engine, inference: Inference, k: int) -> tuple[Inference, list
 
 
 def _best(probabilities: NDArray[np.float32], classes: tuple[str, ...], k: int) -> list[schemas.Prediction]:
-    """The k most probable classes, ties by class id."""
+    """Return the k most probable classes, ties by class id."""
     best = np.argsort(-probabilities, kind="stable")[:k]
     return [
         schemas.Prediction(label=classes[row], class_id=int(row), probability=float(probabilities[row])) for row in best

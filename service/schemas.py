@@ -1,4 +1,4 @@
-"""What the routes answer, as JSON. Probabilities lie in 0 ... 1, distances are Euclidean, between fc7 features."""
+"""The JSON bodies of the answers. Probabilities are 0 ... 1, distances are Euclidean, between fc7 features."""
 
 from typing import Any, Literal
 
@@ -31,12 +31,12 @@ NEIGHBOURS: list[dict[str, Any]] = [
 
 
 def example(value: dict[str, Any]) -> ConfigDict:
-    """A model whose OpenAPI entry shows `value`."""
+    """Return the configuration of a model whose OpenAPI entry shows `value`."""
     return ConfigDict(frozen=True, json_schema_extra={"example": value})
 
 
 class Prediction(BaseModel):
-    """One class and how probable the network finds it."""
+    """One class and its probability."""
 
     model_config = example(PREDICTIONS[0])
     label: str
@@ -49,7 +49,7 @@ class Classification(BaseModel):
 
     model_config = example({"predictions": PREDICTIONS, "model": MODEL})
     predictions: list[Prediction]
-    model: str = Field(description="short fingerprint of the weights; /version has the whole one")
+    model: str = Field(description="first 12 digits of the weights' SHA-256; /version has all")
 
 
 class Neighbour(BaseModel):
@@ -58,13 +58,13 @@ class Neighbour(BaseModel):
     model_config = example(NEIGHBOURS[0])
     rank: int = Field(description="1 is the nearest")
     image_id: int
-    label: str | None = Field(description="its true label, where it has one")
+    label: str | None = Field(description="the image's true label; null where it has none")
     distance: float
-    thumbnail: str = Field(description="where its small image is")
+    thumbnail: str = Field(description="address of its thumbnail")
 
 
 class Neighbourhood(BaseModel):
-    """What the image is, and the indexed images nearest to it: ascending distance, ties by image id."""
+    """The image's most probable classes, and the indexed images nearest to it: nearest first, ties by image id."""
 
     model_config = example(
         {
@@ -78,22 +78,22 @@ class Neighbourhood(BaseModel):
     )
     predictions: list[Prediction]
     neighbours: list[Neighbour]
-    true_label: str | None = Field(description="of the indexed image asked for; null for an uploaded image")
-    exactness: Literal["exact"] = Field(description="exact: no nearer image is in the index")
-    generation: int = Field(description="number of the index generation that answered")
-    model: str = Field(description="short fingerprint of the weights")
+    true_label: str | None = Field(description="label of the indexed image asked about; null for an uploaded image")
+    exactness: Literal["exact"] = Field(description="exact: the index holds no nearer image than these")
+    generation: int = Field(description="number of the index generation that was searched")
+    model: str = Field(description="first 12 digits of the weights' SHA-256")
 
 
 class Embedding(BaseModel):
-    """The activations of the network's last hidden layer, fc7, after ReLU."""
+    """An embedding: the activations of the network's last hidden layer, fc7, after ReLU."""
 
     model_config = example({"embedding": [0.0, 1.25, 0.0, 0.5], "model": MODEL})
     embedding: list[float] = Field(description="4096 numbers")
-    model: str = Field(description="short fingerprint of the weights")
+    model: str = Field(description="first 12 digits of the weights' SHA-256")
 
 
 class IndexedImage(BaseModel):
-    """One image of the collection."""
+    """One image of the collection, without its neighbours."""
 
     model_config = example({"image_id": 29, "label": "frog", "thumbnail": "/images/29?v=b21cc0a17f55"})
     image_id: int
@@ -109,26 +109,26 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """The network and the index are loaded."""
+    """The network and the index are loaded and verified."""
 
     model_config = example({"status": "ready"})
     status: Literal["ready"] = "ready"
 
 
 class ModelVersion(BaseModel):
-    """The network that answers."""
+    """The network in use."""
 
     model_config = ConfigDict(frozen=True)
-    table: str = Field(description="layer table: cifar, paper, release")
+    table: str = Field(description="name of the layer table, as in cifar, paper or release")
     weights: str = Field(description="SHA-256")
-    recipe: str = Field(description="SHA-256 of how images are prepared, of the layer table and of the classes")
+    recipe: str = Field(description="SHA-256 of the image preparation, the layer table and the classes")
     precision: str
     device: str = Field(description="where the network runs")
     classes: list[str]
 
 
 class GenerationVersion(BaseModel):
-    """The index that answers."""
+    """The index generation in use."""
 
     model_config = ConfigDict(frozen=True)
     number: int
@@ -136,11 +136,11 @@ class GenerationVersion(BaseModel):
     images: int
     width: int = Field(description="numbers in an embedding")
     device: str = Field(description="where the search runs: cpu, or the GPUs it uses, as in `cuda:0, cuda:1`")
-    fingerprints: dict[str, str] = Field(description="SHA-256 of each part and of what it was made from")
+    fingerprints: dict[str, str] = Field(description="SHA-256 of each file and of what it was built from")
 
 
 class Version(BaseModel):
-    """What exactly answers."""
+    """The network and the index in use."""
 
     model_config = example(
         {
@@ -169,11 +169,11 @@ class Version(BaseModel):
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457)."""
+    """A problem+json document (RFC 9457)."""
 
     model_config = ConfigDict(frozen=True)
-    type: str = Field(description="stable; programs compare this", examples=["urn:fc7:problem:not-an-image"])
+    type: str = Field(description="stable, for programs to compare", examples=["urn:fc7:problem:not-an-image"])
     title: str
     status: int
-    detail: str = Field(description="what was wrong and what is accepted, for people")
-    errors: list[dict[str, str]] | None = Field(None, description="for 422: each field and what is wrong with it")
+    detail: str = Field(description="for people: what was wrong and what is accepted")
+    errors: list[dict[str, str]] | None = Field(None, description="only for 422: each field with what is wrong with it")

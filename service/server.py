@@ -1,4 +1,4 @@
-"""The service as a process: takes its port first, and does not stay up without an engine."""
+"""The service as a process. It opens its port first, and it ends when the engine cannot be loaded."""
 
 import socket
 
@@ -13,7 +13,7 @@ __all__ = ["serve"]
 
 
 def serve(settings: Settings) -> None:
-    """Serve until interrupted. Raises PortTaken, and whatever `load_engine` raises."""
+    """Serve until interrupted. Raises PortTaken, and what `load_engine` raises."""
     failures: list[Exception] = []
 
     def failed(error: Exception) -> None:
@@ -24,7 +24,7 @@ def serve(settings: Settings) -> None:
 
         def load(settings: Settings) -> Engine:
             engine = load_engine(settings)
-            print(f"fc7 is at {_address(settings.host, listener)}", flush=True)  # noqa: T201 (people wait for it)
+            print(f"fc7 is at {_address(settings.host, listener)}", flush=True)  # noqa: T201 (the address that people wait for)
             return engine
 
         app = create_app(settings, load, failed)

@@ -1,4 +1,4 @@
-"""A request body is measured while it arrives: one that is too large is refused before it fills memory or disk."""
+"""A limit on request bodies: a body that is too large is refused before it fills the memory or the disk."""
 
 import asyncio
 
@@ -8,13 +8,13 @@ from service.errors import TooManyBytes, problem
 
 __all__ = ["BodyLimit"]
 
-PATIENCE = 60.0  # seconds in which a refused client may finish sending
+PATIENCE = 60.0  # seconds that a refused client has to finish sending
 
 
 class BodyLimit:
     """ASGI middleware: refuses a body of more than `limit` bytes.
 
-    By its Content-Length before any of it is read, else at the first byte too many.
+    A body whose Content-Length is too large is refused before any of it is read, another at the first byte too many.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -35,8 +35,8 @@ class BodyLimit:
 
 
 class _Body:
-    """One request's body. A refusal goes out at once; the connection closes only when the client has stopped sending,
-    because a client that is cut off while it sends never reads why. What it sends is thrown away."""
+    """One request's body. A refusal is sent at once, but the connection is closed only when the client has finished
+    sending: a client whose connection closes while it sends may not read the answer. Its data is thrown away."""
 
     def __init__(self, receive: Receive, send: Send, limit: int) -> None:
         self._receive, self._send, self._limit = receive, send, limit
@@ -72,6 +72,6 @@ class _Body:
 
 
 def _declared(scope: Scope) -> int:
-    """The Content-Length, 0 without one (the HTTP server has refused any that is not a number)."""
+    """Return the Content-Length, 0 without one. (The HTTP server has refused one that is not a number.)"""
     value = dict(scope["headers"]).get(b"content-length", b"0")
     return int(value) if value.isdigit() else 0

@@ -1,8 +1,7 @@
-"""Off the event loop: images are decoded on a few threads, then one thread asks the network and the index.
+"""The threads that answer: a few decode images, one uses the network and the index.
 
-Memory is bounded: an upload lies in a temporary file (beyond 1 MB) until a decoding thread reads it, and the number of
-requests inside is limited. An image is decoded before it can wait for the network: a bad one is refused without having
-met another's.
+Memory is bounded: an upload of more than 1 MB stays in a temporary file until a thread decodes it, and the number of
+requests in flight is limited. An image is decoded before it waits for the network, so a bad image delays no other.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ T = TypeVar("T")
 
 
 class Workers:
-    """An engine and the threads that may touch it. Its methods are for one event loop."""
+    """An engine and the threads that use it. The methods are for one event loop."""
 
     def __init__(self, engine: Engine, metrics: Metrics, *, decoders: int, max_in_flight: int) -> None:
         self.engine = engine
@@ -36,19 +35,19 @@ class Workers:
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
 
     async def infer_upload(self, upload: UploadFile, job: Callable[[NDArray[np.uint8]], T]) -> T:
-        """What `job` makes of the uploaded image's stored image (S, S, 3). Raises BadImage, Busy."""
+        """Decode an upload and return `job` of its stored image (S, S, 3). Raises BadImage, TooManyPixels, Busy."""
         with self._admitted():
             image = await self._run(self._decoders, self._decode, upload)
             self._metrics.decoded.inc()
             return await self._run(self._network, self._timed(job), image)
 
     async def infer_indexed(self, image_id: int, job: Callable[[int], T]) -> T:
-        """What `job` makes of an indexed image. Raises NoSuchImage, Busy."""
+        """Return `job` of an image id. Raises NoSuchImage, Busy."""
         with self._admitted():
             return await self._run(self._network, self._timed(job), image_id)
 
     def close(self) -> None:
-        """Finish what runs, drop what waits."""
+        """Wait for the jobs that run, drop those that wait, and close the engine."""
         self._decoders.shutdown(cancel_futures=True)
         self._network.shutdown(cancel_futures=True)
         self.engine.close()
@@ -59,7 +58,7 @@ class Workers:
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         if self._in_flight >= self._max_in_flight:
-            raise Busy(f"{self._in_flight} requests are being answered, no more fit; try again in a moment")
+            raise Busy(f"{self._in_flight} requests are being answered, which is the maximum; try again in a moment")
         self._in_flight += 1
         self._metrics.admitted.set(self._in_flight)
         try:

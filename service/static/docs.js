@@ -1,4 +1,4 @@
-// The page at /docs: the service's own OpenAPI document in words, with a command to copy for every route.
+// The page at /docs: the routes of openapi.json in words, each with a command to copy.
 
 const api = await (await fetch("openapi.json")).json();
 const base = new URL(".", location.href).href.replace(/\/$/, "");
@@ -9,7 +9,7 @@ function made(name, text = "", ...children) {
   return node;
 }
 
-/** What a "$ref" points to; of "this or nothing", this. */
+/** The schema that a "$ref" names; for "anyOf: [schema, null]", the schema. */
 function resolved(schema) {
   if (schema?.anyOf) return resolved(schema.anyOf[0]);
   if (!schema?.$ref) return schema;
@@ -38,7 +38,7 @@ function command(path, method, route) {
 function inputList(route) {
   const list = made("dl");
   for (const [name, schema, required, description, where] of inputs(route)) {
-    const preset = (schema.default ?? null) !== null ? `${schema.default} if not given` : required ? "required" : "optional";
+    const preset = (schema.default ?? null) !== null ? `default ${schema.default}` : required ? "required" : "optional";
     list.append(made("dt", "", made("code", name)), made("dd", [description, `${where}, ${preset}`].filter(Boolean).join(" · ")));
   }
   return list;

@@ -1,17 +1,17 @@
-// The page at /: asks /neighbours about an image, shows five labels as bars and the six nearest training images.
-// An indexed image that is asked about is in the address (#29), so the browser's back button works.
+// The page at /: sends an image to /neighbours and shows five labels as bars and the six nearest training images.
+// The id of an indexed image is in the address (#29), so the browser's back button works.
 
 const SHOWN = 6;
 const LABELS = 5;
-const TRIES = 60; // while the service says that it is still loading, or full
+const TRIES = 60; // requests, a second apart, while the service is loading or busy
 
 const element = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const whole = new Intl.NumberFormat("en");
 
-let newest = new AbortController(); // a new question ends the one before it
-let uploaded = null; // object URL of the uploaded image on show
+let newest = new AbortController(); // a new question aborts the one before it
+let uploaded = null; // object URL of the uploaded image that is shown
 
 // Asking
 
@@ -32,7 +32,7 @@ async function askFile(file) {
 async function askIndexed(imageId) {
   const form = new FormData();
   form.append("image_id", imageId);
-  form.append("k", SHOWN + 1); // it finds itself, too
+  form.append("k", SHOWN + 1); // one more, because the image finds itself
   await ask(form, `/images/${imageId}`, Number(imageId));
 }
 
@@ -43,7 +43,7 @@ async function askRandom(remember) {
   });
 }
 
-/** Ask about the image that can be seen at `address`; true when it was answered and shown. */
+/** Ask about an image; `address` shows it. Resolves to true when the answer was shown. */
 function ask(form, address, imageId = null) {
   return during(async (signal) => {
     const answer = await answerOf("neighbours", { method: "POST", body: form, signal });
@@ -51,7 +51,7 @@ function ask(form, address, imageId = null) {
   });
 }
 
-/** Run one question: the latest one wins, an error is shown in words. */
+/** Run one question. The latest one wins; an error is shown in words. */
 async function during(question) {
   newest.abort();
   const mine = (newest = new AbortController());
@@ -69,7 +69,7 @@ async function during(question) {
   }
 }
 
-/** The JSON that a route answers; a problem+json becomes an Error that carries its words. */
+/** Resolves to a route's JSON. A problem+json answer is thrown as an Error with its title and detail. */
 async function answerOf(route, options, tries = TRIES) {
   let response;
   try {
@@ -129,7 +129,7 @@ function counted(near) {
   return [...counts].map(([label, count]) => `${count} ${label}`).join(", ");
 }
 
-/** One list item for each thing; items that are there stay, so that focus stays and bars glide. */
+/** Make one list item for each thing. Items that are there are reused, so that focus stays and bars glide. */
 function fill(list, things, make, update) {
   while (list.children.length > things.length) list.lastChild.remove();
   while (list.children.length < things.length) list.append(make());
@@ -171,11 +171,11 @@ function bold(text) {
 }
 
 function showImage(image, address) {
-  image.onload = () => image.classList.toggle("small", image.naturalWidth <= 64); // a photograph's own pixels
+  image.onload = () => image.classList.toggle("small", image.naturalWidth <= 64); // show its pixels sharp
   image.src = address;
 }
 
-/** Words for a screen reader; `seen` ones are for everybody. */
+/** Say something to a screen reader, and with `seen` also on the page. */
 function say(words, seen = false) {
   element("status").textContent = words;
   element("status").classList.toggle("heard", !seen);
@@ -200,7 +200,7 @@ async function about() {
   element("about").textContent = `Generation ${generation}, network ${version.model.weights.slice(0, 12)}`;
 }
 
-// Finding out what is wanted
+// Events
 
 function go(imageId, remember) {
   history[remember](null, "", `#${imageId}`);
@@ -210,13 +210,13 @@ function go(imageId, remember) {
 function follow() {
   const imageId = location.hash.slice(1);
   if (/^\d+$/.test(imageId)) askIndexed(imageId);
-  else askRandom("replaceState"); // else the back button would lead here for ever
+  else askRandom("replaceState"); // replace, else the back button would lead back here
 }
 
 element("random").addEventListener("click", () => askRandom("pushState"));
 element("file").addEventListener("change", ({ target }) => {
   if (target.files.length) askFile(target.files[0]);
-  target.value = ""; // the same file may be chosen again
+  target.value = ""; // so that the same file can be chosen again
 });
 
 addEventListener("dragover", (event) => {
@@ -238,5 +238,5 @@ addEventListener("paste", ({ clipboardData }) => {
 });
 addEventListener("popstate", follow);
 
-about().catch(() => {}); // the footer's line is not worth an error
+about().catch(() => {}); // without the footer's line the page still works
 follow();

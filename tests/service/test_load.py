@@ -22,7 +22,7 @@ from tests.waiting import SECONDS, wait_until
 NOT_READY = problem(
     503, "not-ready", "Not ready", "the network and the index are still being loaded; try again in a moment"
 )
-BUSY = problem(503, "busy", "Busy", "2 requests are being answered, no more fit; try again in a moment")
+BUSY = problem(503, "busy", "Busy", "2 requests are being answered, which is the maximum; try again in a moment")
 NO_MEMORY = problem(
     503, "busy", "Busy", "there is not enough memory for this image now; try again, or send a smaller one"
 )
