@@ -17,8 +17,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 import files
-from model.network.alexnet import AlexNet, Conv, Dense, Table
+from model.network.alexnet import AlexNet
 from model.network.response_norm import ResponseNorm
+from model.network.tables import Conv, Dense, Table
 from model.preprocess import Recipe
 
 __all__ = ["BadCheckpoint", "Checkpoint", "load", "save"]

@@ -18,8 +18,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from model.distributed.exchange import ColumnExchange, HybridExchange, split_sizes
 from model.distributed.gradients import GradientAverager
 from model.distributed.layout import Layout
-from model.network.alexnet import AlexNet, Table, identity
+from model.network.alexnet import AlexNet, identity
 from model.network.dropout import dropout_masks
+from model.network.tables import Table
 
 __all__ = ["Columns", "Hybrid"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from model.network.alexnet import Conv, Table, side
+from model.network.tables import Conv, Table, side
 
 __all__ = ["Layout", "LayoutError", "Parallel", "edges", "lay_out", "sent"]
 

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from model.network.alexnet import AlexNet, Table
+from model.network.alexnet import AlexNet
 from model.network.compiling import can_compile
 from model.network.dropout import dropout_masks
+from model.network.tables import Table
 
 __all__ = ["OneProcess", "Placement"]
 

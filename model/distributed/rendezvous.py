@@ -11,7 +11,7 @@ import torch.distributed as dist
 from model.distributed.columns import Columns, Hybrid
 from model.distributed.layout import LayoutError, Parallel, lay_out
 from model.distributed.placement import OneProcess, Placement
-from model.network.alexnet import Table
+from model.network.tables import Table
 
 __all__ = ["join"]
 

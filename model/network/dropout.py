@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from model.network.alexnet import Dense, Table
+from model.network.tables import Dense, Table
 from model.randomness import Stream, torch_generator
 
 __all__ = ["dropout_masks"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from model.checkpoint import Checkpoint
 from model.data.ilsvrc import names_in_lines
 from model.data.packed import PackedSet
-from model.network.alexnet import Table
+from model.network.tables import Table
 from model.preprocess import Recipe
 from model.published.formats import Stored, binaryproto, caffemodel, onnx
 from model.published.protobuf import BadMessage

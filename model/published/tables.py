@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from model.network.alexnet import AlexNet, Conv, Dense, Table
+from model.network.alexnet import AlexNet
 from model.network.response_norm import ResponseNorm
+from model.network.tables import Conv, Dense, Table
 
 __all__ = ["CAFFE", "CAFFE_MEAN", "TORCHVISION", "TORCHVISION_MEAN", "BadWeights", "from_caffe", "from_torchvision"]
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import BadCheckpoint, Checkpoint
-from model.network.alexnet import Table, initialise_layer
+from model.network.alexnet import initialise_layer
+from model.network.tables import Table
 from model.train.recipes import TrainingRecipe
 
 __all__ = ["Start", "fine_tuning", "start"]

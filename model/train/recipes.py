@@ -1,7 +1,7 @@
 """How each preset is trained: every difference between the paper's text and the 2012 source release, named once.
 
-The network itself is a table in alexnet.py; this is the other half of a preset. Numbers are the paper's (section 5)
-unless a comment says so.
+The network itself is a table in network/tables.py; this is the other half of a preset. Numbers are the paper's
+(section 5) unless a comment says so.
 """
 
 from dataclasses import dataclass, replace

@@ -18,7 +18,8 @@ from model.data.splits import training_and_validation
 from model.device import choose_device
 from model.distributed.placement import Placement
 from model.distributed.rendezvous import join
-from model.network.alexnet import TABLES, AlexNet, Dense, initialise
+from model.network.alexnet import AlexNet, initialise
+from model.network.tables import TABLES, Dense
 from model.precision import deterministic, use_bf16
 from model.provenance import commit
 from model.randomness import Stream, torch_generator

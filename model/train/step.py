@@ -16,7 +16,7 @@ from torch import Tensor
 from model.data.loader import Batch, Dataset, read
 from model.distributed.placement import Placement
 from model.evaluation import Scores, Tally
-from model.network.alexnet import Table
+from model.network.tables import Table
 from model.precision import full_float32
 from model.preprocess import network_input
 from model.train.augment import augment, colour_basis, draw

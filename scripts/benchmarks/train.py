@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from model.allocator import keep_freed_memory
 from model.device import choose_device
 from model.distributed.placement import OneProcess
-from model.network.alexnet import TABLES, AlexNet, Conv, Dense, Table, even, initialise
+from model.network.alexnet import AlexNet, initialise
 from model.network.response_norm import ResponseNorm
+from model.network.tables import TABLES, Conv, Dense, Table, even
 from model.train.optimiser import SGD
 from model.train.recipes import RECIPES
 from model.train.schedule import Rates

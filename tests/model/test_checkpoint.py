@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from model.checkpoint import BadCheckpoint, Checkpoint, load, save
-from model.network.alexnet import CIFAR, PAPER, RELEASE, TABLES, Dense, Table
+from model.network.tables import CIFAR, PAPER, RELEASE, TABLES, Dense, Table
 from model.preprocess import Recipe
 from tests.model.network.test_alexnet import SMALL, fresh
 

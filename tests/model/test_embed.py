@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from model.checkpoint import BadCheckpoint
 from model.data.sources import Item
 from model.embed import Embedder, embed_collection
-from model.network.alexnet import Table
+from model.network.tables import Table
 from model.preprocess import Recipe, network_input, ten_views
 from tests.model.network.test_alexnet import AS_IN_2012, SMALL
 from tests.model.test_checkpoint import CLASSES, made

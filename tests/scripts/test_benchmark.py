@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.network.alexnet import PAPER, AlexNet, initialise
+from model.network.alexnet import AlexNet, initialise
+from model.network.tables import PAPER
 from scripts.benchmarks import train
 from scripts.benchmarks.settings import Train
 from scripts.benchmarks.timing import Timing, in_turn, table

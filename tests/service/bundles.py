@@ -9,7 +9,8 @@ from model import checkpoint
 from model.checkpoint import Checkpoint
 from model.data.folders import folder_source
 from model.embed import Embedder, embed_collection
-from model.network.alexnet import AlexNet, Conv, Dense, Table, initialise
+from model.network.alexnet import AlexNet, initialise
+from model.network.tables import Conv, Dense, Table
 from model.preprocess import Recipe
 from tests.images import encoded, photograph
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from model.distributed.columns import Columns
 from model.distributed.layout import Parallel, lay_out, sent
 from model.distributed.rendezvous import join
-from model.network.alexnet import CIFAR, PAPER, AlexNet, Table, initialise
+from model.network.alexnet import AlexNet, initialise
+from model.network.tables import CIFAR, PAPER, Table
 from model.train.optimiser import SGD
 from model.train.recipes import TrainingRecipe
 from model.train.schedule import Rates

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from model.distributed.layout import LayoutError, Parallel, edges, lay_out, sent
-from model.network.alexnet import CIFAR, PAPER, Conv
+from model.network.tables import CIFAR, PAPER, Conv
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from model.distributed.layout import LayoutError, Parallel
 from model.distributed.placement import OneProcess
 from model.distributed.rendezvous import join
-from model.network.alexnet import CIFAR
+from model.network.tables import CIFAR
 from tests.ranks import on_ranks
 
 

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.network.alexnet import CIFAR, PAPER, RELEASE, TABLES, AlexNet, Conv, Dense, Table, initialise
+from model.network.alexnet import AlexNet, initialise
 from model.network.dropout import dropout_masks
+from model.network.tables import CIFAR, PAPER, RELEASE, TABLES, Conv, Dense, Table
 from model.published.tables import CAFFE, TORCHVISION
 
 # Computed by hand from the figure 2 of the paper, not by this code.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.network.alexnet import Dense, Table
+from model.network.tables import Dense, Table
 
 Layers = Mapping[str, Sequence[Tensor]]  # conv1 -> weight, bias
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.data.loader import Rows
-from model.network.alexnet import CIFAR, AlexNet, Conv, Table, initialise
+from model.network.alexnet import AlexNet, initialise
+from model.network.tables import CIFAR, Conv, Table
 from model.train.recipes import CIFAR as CIFAR_RECIPE
 from model.train.recipes import TrainingRecipe
 from model.train.state import RunProgress, State

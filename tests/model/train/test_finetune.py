@@ -8,7 +8,7 @@ import torch
 from model.checkpoint import BadCheckpoint, Checkpoint
 from model.data.loader import Batch
 from model.distributed.placement import OneProcess
-from model.network.alexnet import Dense
+from model.network.tables import Dense
 from model.preprocess import Recipe
 from model.train.finetune import fine_tuning, start
 from model.train.recipes import CIFAR, PAPER, RELEASE, TrainingRecipe

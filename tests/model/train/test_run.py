@@ -13,7 +13,7 @@ from model.data.packing import pack
 from model.data.sources import Item
 from model.data.splits import named_split, training_and_validation
 from model.device import NoSuchDevice
-from model.network.alexnet import TABLES
+from model.network.tables import TABLES
 from model.train import run
 from model.train.callbacks import ConsoleLogger
 from model.train.config import TrainConfig, recipe_of

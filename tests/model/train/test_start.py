@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.network.alexnet import PAPER, AlexNet, initialise
+from model.network.alexnet import AlexNet, initialise
+from model.network.tables import PAPER
 from model.preprocess import network_input
 from model.train.optimiser import SGD
 from model.train.recipes import RECIPES
