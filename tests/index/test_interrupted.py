@@ -67,6 +67,7 @@ STEPS: list[tuple[Any, str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_a_kill_between_any_two_steps(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {**INPUTS, "images": "an older collection"}
     monkeypatch.setattr(os, "fsync", lambda _: None)  # for speed: the machine goes on
@@ -94,6 +95,7 @@ def test_a_kill_between_any_two_steps(tmp_path: Path, checkpoint: Path, monkeypa
     assert steps > 40
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path: Path, checkpoint: Path) -> None:
     """Also in the middle of a system call."""
     expected = contents(build(tmp_path / "unbroken", checkpoint))

@@ -95,6 +95,7 @@ def test_a_folder_is_packed_and_trained_as_its_preset_and_count_want(
     assert int(flags["--batch"]) == pytest.approx(batch, abs=3)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_is_said_in_terms_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps(monkeypatch)
     with pytest.raises(Refused, match="release is not for CIFAR-10's 32 x 32 images: name a folder with --images"):
@@ -134,6 +135,7 @@ def running(*flags: str, environment: Mapping[str, str]) -> Iterator["queue.Queu
             reader.join(60)
 
 
+@pytest.mark.slow
 def test_150_images_go_all_the_way_to_neighbours_over_http(tmp_path: Path) -> None:
     images = class_folders(tmp_path / "mine", 150)
     deadline, said, address = time.monotonic() + DEADLINE, "", ""

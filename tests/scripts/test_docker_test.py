@@ -36,6 +36,7 @@ def docker_test(state: Path, broken: str) -> tuple[int, str, str, list[str]]:
     return done.returncode, done.stdout, done.stderr, (state / "calls").read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_it_builds_brings_up_asks_and_takes_down(tmp_path: Path) -> None:
     code, out, error, calls = docker_test(tmp_path, "")
     assert (code, calls) == (0, [BUILD, UP, DOWN]), error

@@ -87,6 +87,7 @@ def check_colours(packed: PackedSet, images: np.ndarray[tuple[int, ...], np.dtyp
     np.testing.assert_allclose(vectors.T @ np.diag(values) @ vectors, covariance, atol=1e-6)
 
 
+@pytest.mark.slow
 @given(stops=st.lists(st.integers(0, 59), max_size=5), encoding=ENCODINGS, block=st.integers(1, 9))
 @settings(max_examples=10, deadline=None)
 def test_interruptions_do_not_show(
@@ -246,6 +247,7 @@ packing.pack(Path(sys.argv[2]), {"train": folder_source(sys.argv[1], 48)})
 """
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_then_again_gives_the_same_bytes(tmp_path: Path) -> None:
     images = tmp_path / "images"
     for number in range(600):

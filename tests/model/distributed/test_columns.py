@@ -121,6 +121,7 @@ def assert_same(got: Tensor, expected: Tensor, tolerance: float, name: str) -> N
     assert error <= tolerance, f"{name}: {error:.1e} > {tolerance:.0e}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("processes", "parallel", "table", "dtype", "tolerance", "steps"),
     [
@@ -197,6 +198,7 @@ def test_the_papers_columns_send_what_the_paper_counts() -> None:
         assert asked == forward + [("all_to_all_single", 2 * size) for _, size in reversed(forward)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parallel", "classes"), [("columns", 7), ("columns", 10), ("hybrid", 7), ("data", 7)])
 def test_what_is_sent_is_what_was_planned(parallel: Parallel, classes: int) -> None:
     layout = lay_out(parallel, 4, SMALL, classes, BATCH)

@@ -242,6 +242,7 @@ def test_a_misspelt_step_is_named() -> None:
         AlexNet(table, 2)(torch.zeros(1, 3, 16, 16))
 
 
+@pytest.mark.slow
 def test_torch_can_trace_the_whole_network_forward_and_backward() -> None:
     """What compiles it on a GPU; traced here with a backend that needs no compiler."""
     network, x = fresh(SMALL, 3), torch.randn(4, 3, 16, 16)

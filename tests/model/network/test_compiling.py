@@ -45,6 +45,7 @@ def test_a_backend_that_fails_is_said_once_in_one_line(
     assert "\n" not in record.message
 
 
+@pytest.mark.slow
 def test_a_compiler_that_fails_does_not_end_the_process(tmp_path: Path) -> None:
     """A real one: on a CPU, torch.compile needs a C++ compiler as it needs a C compiler on a GPU."""
     program = "import torch; from model.network.compiling import can_compile; print(can_compile(torch.device('cpu')))"

@@ -93,6 +93,7 @@ def test_processes_that_see_different_disks_are_all_refused(tmp_path: Path) -> N
     assert on_ranks(2, went_on, [main, copy], time_out=60) == [4, 4]
 
 
+@pytest.mark.slow
 def test_a_resume_that_only_one_machine_can_read_ends_on_both(config: TrainConfig, tmp_path: Path) -> None:
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
     for disk in (here, elsewhere):
@@ -117,6 +118,7 @@ class StopAfter:
         return self.calls <= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "precision"),
     [("cpu", "fp32"), *(pytest.param("cuda", kind, marks=pytest.mark.gpu) for kind in ("fp32", "bf16"))],

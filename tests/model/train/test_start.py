@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ def photographs(count: int) -> NDArray[np.uint8]:
     return np.stack(pieces)
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_fresh_paper_network_falls_on_a_small_real_batch() -> None:
     """Raw pixel scale is what keeps biases of 1 from drowning the image; eight images, four classes."""
     images, labels = torch.from_numpy(photographs(8)), torch.arange(8) % 4

@@ -131,6 +131,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_what_the_benchmarks_print_fits_the_table(name: str) -> None:
     flags = next(part for part in parts(search=True) if part.name == name).command
