@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 
 from model.data.folders import folder_source
 from model.data.packing import pack
+from model.device import device_name
+from model.precision import use_bf16
 from tests.dice import dice
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +95,11 @@ def straight(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "straight"
     done = train(*command(data, out))
     assert done.returncode == 0, done.stderr
+    cpu = torch.device("cpu")
+    device, precision = device_name(cpu), "bf16" if use_bf16("auto", cpu) else "fp32"
+    begun = f"training on {device}, {precision}, not compiled: 114 images, 6 to validate on, 21 steps of 16\n"
+    assert done.stderr.count(begun) == 1
+    assert done.stderr.startswith(begun)
     assert "epoch 3:" in done.stderr
     assert f"trained: {out / 'checkpoint.safetensors'}" in done.stderr
     return out

@@ -14,9 +14,9 @@ from model.data.sources import Item
 from model.data.splits import named_split, training_and_validation
 from model.device import NoSuchDevice
 from model.network.tables import TABLES
-from model.train import run
 from model.train.callbacks import ConsoleLogger
 from model.train.config import TrainConfig, recipe_of
+from model.train.prepare import identity
 from model.train.run import train
 from model.train.state import BadRun, differences
 from tests.model.train.tasks import task
@@ -149,7 +149,7 @@ def test_a_state_of_inverted_dropout_does_not_go_on_as_the_2012_codes(tmp_path: 
     """Older states say nothing of it, and were inverted: `cifar` goes on from them, `paper` does not."""
     data = PackedSet.open(packed(tmp_path / "data", MANY))
     cifar, paper = (
-        run._identity(TrainConfig(), replace(task(), table=TABLES[name]), None, data) for name in ("cifar", "paper")
+        identity(TrainConfig(), replace(task(), table=TABLES[name]), None, data) for name in ("cifar", "paper")
     )
     older = {key: value for key, value in cifar.items() if key != "scaling"}
     assert differences(older, cifar) == []
