@@ -8,7 +8,9 @@ import torch
 
 from model.checkpoint import BadCheckpoint, load, save
 from model.preprocess import Recipe
+from model.train.callbacks import ConsoleLogger
 from model.train.config import TrainConfig
+from model.train.run import train
 from model.train.state import BadRun
 from tests.model.train.test_finetune import trained
 from tests.model.train.test_run import MANY, packed, start
@@ -60,3 +62,19 @@ def test_what_cannot_be_started_from_is_one_line_and_nothing_is_written(tmp_path
         with pytest.raises(error, match=messages):
             start(config(tmp_path, **changed))
         assert not (tmp_path / "run").exists()
+
+
+def test_a_redrawn_last_layer_is_said_aloud_once(tmp_path: Path) -> None:
+    """Not in a resume, which has a last layer of its own, and not where the classes are the checkpoint's."""
+
+    def lines(run: TrainConfig, *stop: bool) -> list[str]:
+        said: list[str] = []
+        stopping = iter(stop)
+        train(run, ConsoleLogger(), stop=lambda: next(stopping, False), log=said.append)
+        return [line for line in said if "drawn anew" in line]
+
+    first = config(tmp_path, resume=True)
+    assert lines(first, False, True) == ["fc8 is drawn anew: the classes are not the checkpoint's"]
+    assert lines(first) == []
+    same = tmp_path / "run" / "checkpoint.safetensors"
+    assert lines(config(tmp_path, out=tmp_path / "same", init_from=same)) == []
