@@ -1,4 +1,4 @@
-"""Bytes -> stored image -> network input: the only such code in the project; its recipe travels in the checkpoint.
+"""Bytes -> stored image -> network input, the same for evaluating, indexing and serving. The checkpoint has its recipe.
 
 S is the stored side (256; 32 for CIFAR-10), C the crop that the network sees (224; 28), B images in a batch.
 """
@@ -108,7 +108,7 @@ def _decoded(data: bytes, size: int, max_pixels: int) -> Image.Image:
             raise BadImage(f"the image has {width} x {height} pixels")
         if width * height > max_pixels:
             raise TooManyPixels(f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
-        image.draft(None, (2 * size, 2 * size))  # a JPEG's decoder scales by itself, eight times faster at 1/8
+        image.draft(None, (2 * size, 2 * size))  # a JPEG's decoder scales by itself, and then has less to do
         image.load()
         turn = UPRIGHT.get(_orientation(image))
         rgb = _rgb(image)

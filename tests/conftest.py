@@ -21,3 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(
                     pytest.mark.skip(reason=f"needs {needed} CUDA GPU(s); this machine has {gpus or 'none'}")
                 )
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Let torch draw the same numbers in a test whatever ran before it."""
+    torch.manual_seed(0)

@@ -1,5 +1,4 @@
-"""Where the columns meet: collectives that autograd goes back through. With columns.py and processes.py the only files
-that import torch.distributed."""
+"""Where the columns meet: collectives that autograd goes back through."""
 
 from collections import Counter
 from collections.abc import Callable

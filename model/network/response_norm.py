@@ -1,11 +1,11 @@
-"""Local response normalisation (paper, section 3.3): the definition, and one as fast as a ReLU, forward and backward.
+"""Local response normalisation (paper, section 3.3): the definition, and a fast form of it.
 
 B images, C channels, H x W pixels.
 
     b = a / (k + alpha * sum of a'^2 over n adjacent channels)^beta
 
-Why the fast form is fast: on a CPU the formula is bound by memory, not by arithmetic (``F.local_response_norm`` takes
-longer than all five convolutions). Here the activations are walked through in blocks that stay in the cache; in a block
+Why the fast form is fast (scripts/benchmark.py train compares the two): on a CPU the formula is bound by memory, not by
+arithmetic. Here the activations are walked through in blocks that stay in the cache; in a block
 the sum over a window of channels is one small matrix product with a band of ones, and ``x^-0.75`` is
 ``rsqrt(x) * sqrt(rsqrt(x))``. The backward pass is written by hand and keeps only its input:
 

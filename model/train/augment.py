@@ -23,7 +23,7 @@ COLOUR_SCALE = 0.1  # section 4.1: standard deviation of alpha
 
 @dataclass(frozen=True)
 class AugmentationParameters:
-    """One step's chances, a row an image."""
+    """Random crop, mirror and colour parameters of one step; row i belongs to image i."""
 
     top: NDArray[np.int64]  # (B,) first row of the crop
     left: NDArray[np.int64]  # (B,) first column
@@ -69,7 +69,7 @@ def augment(
     Crop and mirror, minus the mean image's central crop (wherever the crop was taken), plus the colour offset; the
     release then divides by 1.1. `mean_image` float32 (S, S, 3) and `basis` (`colour_basis`) are on the images' device.
     """
-    # (B, 1, C * 3): added a row of pixels at a time, eight times faster than three numbers at a time.
+    # (B, 1, C * 3): added a row of pixels at a time, which costs less than three numbers at a time.
     parameters = _sent(augmentation, images.device)
     offsets = None if augmentation.alpha is None else parameters[:, 3:] @ basis
     offsets = None if offsets is None else offsets.repeat(1, recipe.crop)[:, None]
@@ -116,7 +116,7 @@ def _gathered(images: Tensor, parameters: Tensor, crop: int) -> Tensor:
 
 
 def _copied(images: Tensor, augmentation: AugmentationParameters, crop: int) -> Tensor:
-    """The same on a processor, where NumPy copies views four times faster than torch gathers, and torch mirrors."""
+    """The same on a processor, where copying views with NumPy costs less than gathering."""
     pixels = images.numpy()
     cropped = np.empty((len(pixels), crop, crop, 3), np.uint8)
     for image, (top, left) in enumerate(zip(augmentation.top, augmentation.left, strict=True)):
