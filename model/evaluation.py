@@ -113,15 +113,16 @@ def evaluate(
     views: Sequence[int] = (1, 10),
     *,
     batch: int = 512,
-    advance: Callable[[int], object] = id,
+    report: Callable[[str, int, int], None] | None = None,
 ) -> dict[int, dict[str, Scores]]:
     """Scores by number of views (1 or 10) and network, and of "mean", their average, where there are several.
 
-    The mean is of probabilities (section 5's "5 CNNs"). Rows without a label are left out. `advance` is told how many
-    images each step did. Raises BadDataset when nothing has a label.
+    The mean is of probabilities (section 5's "5 CNNs"). Rows without a label are left out. report is called with
+    ("evaluate", images done, images in all), all views together. Raises BadDataset when nothing has a label.
     """
     known = np.flatnonzero(split.labels >= 0)
-    results = {}
+    results: dict[int, dict[str, Scores]] = {}
+    done, total = 0, len(known) * len(views)
     for count in views:
         tallies = {name: Tally() for name in [*networks, *(["mean"] if len(networks) > 1 else [])]}
         for rows in in_order(len(known), batch):
@@ -130,7 +131,9 @@ def evaluate(
             each["mean"] = torch.stack(list(each.values())).double().mean(dim=0)
             for name, tally in tallies.items():
                 tally.add(each[name], labels)
-            advance(len(rows))
+            done += len(rows)
+            if report is not None:
+                report("evaluate", done, total)
         results[count] = {name: tally.scores() for name, tally in tallies.items()}
     return results
 

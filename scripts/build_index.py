@@ -8,8 +8,8 @@ from pathlib import Path
 from index import Bundle, Generation
 from model import Embedder, Source, embed_collection, load_checkpoint, open_source
 from model.allocator import keep_freed_memory
+from model.progress import counting
 from scripts.command import run
-from scripts.progress import counting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from model.data.packed import PackedSet
 from model.data.splits import named_split
 from model.embed import Embedder
 from model.evaluation import as_json, check_fit, evaluate, table
+from model.progress import counting
 from scripts.command import Refused, run
-from scripts.progress import counting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +36,7 @@ def job(config: Evaluate) -> None:
     checkpoints = {str(path): checkpoint.load(path) for path in config.checkpoint}
     check_fit(checkpoints, packed)
     networks = {name: Embedder(one, config.device) for name, one in checkpoints.items()}
-    report, total = counting("images"), int((split.labels >= 0).sum()) * len(config.views)
-    done = 0
-
-    def advance(images: int) -> None:
-        nonlocal done
-        done += images
-        report("evaluate", done, total)
-
-    results = evaluate(networks, split, config.views, advance=advance)
+    results = evaluate(networks, split, config.views, report=counting("images"))
     print(json.dumps(as_json(results), indent=1) if config.json else table(results))
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.data.cifar10 import cache_folder, fetch
+from model.progress import counting
 from scripts.command import run
-from scripts.progress import counting
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from model.data.packed import BadDataset
 from model.data.packing import pack
 from model.data.sources import EncodedSource
 from model.data.splits import folder_splits, shuffled
+from model.progress import counting
 from scripts.command import run
-from scripts.progress import counting
 
 
 @dataclass(frozen=True, kw_only=True)

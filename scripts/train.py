@@ -7,9 +7,10 @@ kill. On a CPU, or with --deterministic, it ends in the bits of a run that was n
 import signal
 
 from model.allocator import keep_freed_memory
-from model.train.callbacks import ConsoleLogger, stopping
 from model.train.config import TrainConfig
+from model.train.console import ConsoleLogger
 from model.train.run import train
+from model.train.stopping import stopping
 from scripts.command import run
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import files
-from model.train.loop import Epoch
+from model.train.callbacks import Epoch
 from model.train.schedule import Rates
 
 __all__ = ["RunLog", "curves", "kernels"]

@@ -9,8 +9,8 @@ import math
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,15 +18,15 @@ from torch import Tensor
 from model.checkpoint import Checkpoint
 from model.data.loader import Batch, order, read, window_of
 from model.distributed.placement import Placement
-from model.evaluation import Scores
 from model.preprocess import Recipe
+from model.train.callbacks import Callback, Epoch
 from model.train.run_folder import RunFolder
 from model.train.saving import BackgroundWriter
 from model.train.schedule import Rates, schedule_of
 from model.train.state import RunProgress, State
 from model.train.step import Learner, TrainingTask
 
-__all__ = ["Callback", "Diverged", "Epoch", "Trainer"]
+__all__ = ["Diverged", "Trainer"]
 
 GO_ON, SAVE, STOP = 0, 1, 2  # what a process may ask for after a step; the highest wins
 LOSS_EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: on a GPU a look waits for it
@@ -34,36 +34,6 @@ LOSS_EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: on
 
 class Diverged(ArithmeticError):
     """The loss is no longer a number; the message names the step, the rate and the last good file."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What an epoch came to."""
-
-    epoch: int  # counted from 1
-    step: int  # steps done
-    rates: Rates  # of its last step
-    loss: float  # mean over its steps, dropout on
-    scores: Scores  # on the validation rows
-    seconds: float  # of the run so far, over all resumes
-    images_per_second: float  # of its training steps since it began, or was taken up again
-    waiting: float  # share of that time spent waiting for data
-
-
-class Callback(Protocol):
-    """Who looks on: a progress bar, a log."""
-
-    def begin(self, steps: int, done: int, batch: int) -> None:
-        """A run of `steps` steps goes on after `done` of them."""
-
-    def step(self, done: int, loss: float, rates: Rates) -> None:
-        """Steps done, the last loss seen."""
-
-    def epoch(self, epoch: Epoch, conv1: Tensor) -> None:
-        """An epoch is over; conv1's weights (N, 3, k, k), on the CPU, all columns."""
-
-    def end(self, finished: bool) -> None:
-        """The run is over, or was asked to stop."""
 
 
 class Trainer:

@@ -12,10 +12,10 @@ from model.distributed.placement import Placement
 from model.distributed.rendezvous import join
 from model.network.tables import TABLES
 from model.precision import deterministic
-from model.train.callbacks import Callbacks
+from model.train.callbacks import Callback, Callbacks
 from model.train.config import TrainConfig, recipe_of
 from model.train.log import RunLog
-from model.train.loop import Callback, Trainer
+from model.train.loop import Trainer
 from model.train.prepare import Prepared, prepare
 from model.train.resume import state_of_all
 from model.train.run_folder import RunFolder

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from model.train.callbacks import ConsoleLogger
 from model.train.config import TrainConfig
+from model.train.console import ConsoleLogger
 from model.train.run import train
 from tests.dice import dice
 from tests.end_to_end.test_train import ROOT, bits, data, environment, steps_done
@@ -100,7 +100,7 @@ def test_another_world_size_goes_on(config: TrainConfig, tmp_path: Path) -> None
 # torchrun passes the signal on to its processes; the main one, which sends it, waits for it.
 STOPPED = """
 import os, signal, time
-from model.train.callbacks import ConsoleLogger
+from model.train.console import ConsoleLogger
 from scripts import train
 from scripts.command import run
 

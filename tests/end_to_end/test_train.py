@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 # What a signal does is decided by the step at which it comes, so the process sends it to itself.
 SIGNALLED = """
 import os, signal, sys, time
-from model.train.callbacks import ConsoleLogger
+from model.train.console import ConsoleLogger
 from model.train.run_folder import RunFolder
 from scripts import train
 from scripts.command import run

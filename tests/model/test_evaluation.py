@@ -101,8 +101,10 @@ def test_wilson_intervals_are_the_published_ones(hits: int, n: int, low: float, 
 
 def test_networks_and_views_are_averaged_over_labelled_rows() -> None:
     first, second = Guess(1), Guess(2)
-    done: list[int] = []
-    results = evaluate({"a": first, "b": second}, Images(), (1, 10), batch=9, advance=done.append)
+    reported: list[tuple[str, int, int]] = []
+    results = evaluate(
+        {"a": first, "b": second}, Images(), (1, 10), batch=9, report=lambda *said: reported.append(said)
+    )
     known = np.flatnonzero(Images.labels >= 0)
     labels = Images.labels[known]
     for place, views in enumerate((1, 10)):
@@ -112,7 +114,8 @@ def test_networks_and_views_are_averaged_over_labelled_rows() -> None:
         loss = -np.log(mean[known, labels]).mean()
         assert results[views]["mean"].loss.value == pytest.approx(loss)
         assert results[views]["a"].images == len(known)
-    assert sum(done) == 2 * len(known)
+    assert reported[-1] == ("evaluate", 2 * len(known), 2 * len(known))
+    assert [done for _, done, _ in reported] == sorted({done for _, done, _ in reported})
 
 
 def test_one_network_has_no_mean_and_both_forms_print() -> None:

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from model.data import ilsvrc
 from model.data.packed import BadDataset, PackedSet
 from scripts.prepare_dataset import Config, job
-from scripts.progress import counting
 from tests.images import encoded, photograph
 from tests.model.data.ilsvrc_archives import make_archives
 
@@ -80,24 +78,3 @@ def test_fetch_cifar10_names_each_source_that_failed(tmp_path: Path) -> None:
         assert word in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "set").exists()
-
-
-def test_progress_without_a_terminal_is_a_few_plain_lines(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = iter(range(100))
-    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
-    report = counting("images")
-    for done in range(1, 26):
-        report("train", done, 25)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[-1] == "train: 25 of 25, 1 images a second"
-    assert 2 <= len(lines) <= 4
-
-
-def test_progress_on_a_terminal_is_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    report = counting("images")
-    report("train", 3, 5)
-    report("train", 5, 5)
-    assert "5/5" in capsys.readouterr().err

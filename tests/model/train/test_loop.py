@@ -18,8 +18,9 @@ from torch import Tensor
 from model import checkpoint
 from model.data.loader import Batch
 from model.distributed.placement import OneProcess
+from model.train.callbacks import Epoch
 from model.train.log import RunLog, curves, epochs, kernels
-from model.train.loop import Diverged, Epoch, Trainer
+from model.train.loop import Diverged, Trainer
 from model.train.recipes import CIFAR, PAPER
 from model.train.run_folder import RunFolder
 from model.train.schedule import Rates, Stalls, clearly_below_chance

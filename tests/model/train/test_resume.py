@@ -12,8 +12,8 @@ from safetensors import safe_open
 import files
 from model.distributed.rendezvous import join
 from model.precision import Precision
-from model.train.callbacks import ConsoleLogger
 from model.train.config import TrainConfig
+from model.train.console import ConsoleLogger
 from model.train.resume import state_of_all
 from model.train.run import train
 from model.train.run_folder import RunFolder

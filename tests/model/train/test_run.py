@@ -14,8 +14,8 @@ from model.data.sources import Item
 from model.data.splits import named_split, training_and_validation
 from model.device import NoSuchDevice
 from model.network.tables import TABLES
-from model.train.callbacks import ConsoleLogger
 from model.train.config import TrainConfig, recipe_of
+from model.train.console import ConsoleLogger
 from model.train.prepare import identity
 from model.train.run import train
 from model.train.state import BadRun, differences

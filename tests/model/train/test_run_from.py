@@ -8,8 +8,8 @@ import torch
 
 from model.checkpoint import BadCheckpoint, load, save
 from model.preprocess import Recipe
-from model.train.callbacks import ConsoleLogger
 from model.train.config import TrainConfig
+from model.train.console import ConsoleLogger
 from model.train.run import train
 from model.train.state import BadRun
 from tests.model.train.test_finetune import trained
