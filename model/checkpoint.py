@@ -6,7 +6,7 @@ beside its place, synced, and renamed: a reader finds the old file or the new on
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,18 +111,29 @@ def _description(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _row(row: Conv | Dense) -> dict[str, Any]:
-    """A row as JSON. `scaling` is left out where it is "train", its meaning in files older than the field.
+    """A row as JSON, in the form of the first checkpoints, so that a network's fingerprint stays what it was.
 
-    So the same network has the same fingerprint, whichever version of this code wrote it.
+    Steps are words in one string, padding is four numbers, and `scaling` is left out where it is "train".
     """
     described = {"kind": type(row).__name__, **asdict(row)}
-    return {key: value for key, value in described.items() if (key, value) != ("scaling", "train")}
+    if isinstance(row, Conv):
+        described |= {"then": " ".join(row.then), "padding": row.sides}
+    elif row.scaling == "train":
+        del described["scaling"]
+    return described
 
 
 def _table(described: dict[str, Any]) -> Table:
     rows: list[Conv | Dense] = []
     for row in described.pop("rows"):
         kind = row.pop("kind")
-        rows.append(Conv(**{**row, "padding": tuple(row["padding"])}) if kind == "Conv" else Dense(**row))
+        rows.append(_conv(**row) if kind == "Conv" else Dense(**row))
     norm, map_norm = (ResponseNorm(**described.pop(name)) for name in ("norm", "map_norm"))
     return Table(rows=tuple(rows), norm=norm, map_norm=map_norm, **described)
+
+
+def _conv(*, then: str, padding: Sequence[int], **row: Any) -> Conv:
+    left, right, above, below = padding
+    even = left == right == above == below
+    steps: Any = tuple(then.split())  # Conv refuses words that are no steps
+    return Conv(**row, then=steps, padding=left if even else (left, right, above, below))

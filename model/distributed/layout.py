@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from model.network.tables import Conv, Table, side
+from model.network.tables import Conv, Table
 
 __all__ = ["Layout", "LayoutError", "Parallel", "edges", "lay_out", "sent"]
 
@@ -97,7 +97,7 @@ def _walk(table: Table, classes: int) -> Iterator[tuple[str, int, int]]:
             inputs = in_channels // table.columns if row.sees == "own" else in_channels
             parameters = row.channels * (inputs * row.kernel**2 + 1)
             yield name, floats if row.sees == "both" else 0, parameters
-            in_channels, pixels = row.channels, side(row, pixels)
+            in_channels, pixels = row.channels, row.side(pixels)
         else:
             units = row.units or classes
             yield name, floats, units * (floats + 1)

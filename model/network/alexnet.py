@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.network.response_norm import map_norm, response_norm
-from model.network.tables import Conv, Dense, Table, even, side
+from model.network.tables import Conv, Dense, Table
 
 __all__ = ["AlexNet", "Exchange", "identity", "initialise", "initialise_layer"]
 
@@ -55,9 +55,9 @@ class AlexNet(nn.Module):
             if isinstance(row, Conv):
                 groups = self.columns if row.sees == "own" else 1
                 inputs = self._share(in_channels) if row.sees == "own" else in_channels
-                outputs, zeros = self._share(row.channels), row.padding[0] if even(row.padding) else 0
+                outputs, zeros = self._share(row.channels), row.padding if isinstance(row.padding, int) else 0
                 layer: nn.Module = nn.Conv2d(inputs, outputs, row.kernel, row.stride, zeros, groups=groups)
-                in_channels, pixels = row.channels, side(row, pixels)
+                in_channels, pixels = row.channels, row.side(pixels)
             else:
                 inputs, pixels = in_channels * pixels * pixels, 1
                 layer = nn.Linear(inputs, classes if row.units is None else row.units // self.slices)
@@ -98,20 +98,19 @@ class AlexNet(nn.Module):
 
     def _conv(self, row: Conv, layer: nn.Module, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W'): the convolution and what follows it."""
-        if not even(row.padding):  # else the convolution does it, without a copy
+        if not isinstance(row.padding, int):  # else the convolution does it, without a copy
             x = F.pad(x, row.padding)
         x = layer(x)
-        for step in row.then.split():
-            if step == "relu":
-                x = F.relu(x, inplace=True)
-            elif step == "pool":
-                x = F.max_pool2d(x, kernel_size=3, stride=2)
-            elif step == "norm":
-                x = response_norm(x, self.table.norm, groups=1 if self.table.norm_crosses else self.columns)
-            elif step == "map_norm":
-                x = map_norm(x, self.table.map_norm)
-            else:
-                raise ValueError(f"a layer may do relu, norm, map_norm or pool, not {step!r}")
+        for step in row.then:
+            match step:
+                case "relu":
+                    x = F.relu(x, inplace=True)
+                case "pool":
+                    x = F.max_pool2d(x, kernel_size=3, stride=2)
+                case "norm":
+                    x = response_norm(x, self.table.norm, groups=1 if self.table.norm_crosses else self.columns)
+                case "map_norm":
+                    x = map_norm(x, self.table.map_norm)
         return x
 
 

@@ -3,29 +3,56 @@
 An ablation is one changed row. alexnet.py makes a module of a table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from model.network.response_norm import ResponseNorm
 
-__all__ = ["CIFAR", "PAPER", "RELEASE", "TABLES", "Conv", "Dense", "Table", "even", "side"]
+__all__ = ["CIFAR", "PAPER", "RELEASE", "TABLES", "Conv", "Dense", "Sees", "Step", "Table"]
 
+Sees = Literal["image", "own", "both"]
+Step = Literal["relu", "norm", "map_norm", "pool"]
 Scaling = Literal["train", "test"]
+
+
+def _require(field: str, words: Iterable[str], accepted: tuple[str, ...]) -> None:
+    for word in words:
+        if word not in accepted:
+            raise ValueError(f"{field} accepts {', '.join(map(repr, accepted))}, not {word!r}")
 
 
 @dataclass(frozen=True)
 class Conv:
-    """One convolutional layer: `channels` kernels over both columns together, then the steps named in `then`."""
+    """One convolutional layer: `channels` kernels over both columns together, then the steps of `then` in order.
+
+    The steps are a ReLU, `norm` (section 3.3), `map_norm` (the same within each map) and `pool` (the maximum of 3 x 3
+    pixels, stride 2: section 3.4). Raises ValueError for words that are none of the Literals'.
+    """
 
     channels: int
     kernel: int
     stride: int = 1
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # zeros left, right, above, below
-    sees: str = "own"  # the maps it reads: "image", its "own" column's, or "both"
-    then: str = "relu"  # in order, of: relu, norm (section 3.3), map_norm, pool (3 x 3, stride 2: section 3.4)
+    padding: int | tuple[int, int, int, int] = 0  # zeros on every side, or left, right, above, below
+    sees: Sees = "own"  # the maps it reads: the image's, its own column's, or those of both columns
+    then: tuple[Step, ...] = ("relu",)
     std: float | None = 0.01  # of the initial weights; None: sqrt(2 / fan in) (He)
     bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require("sees", [self.sees], get_args(Sees))
+        _require("then", self.then, get_args(Step))
+
+    @property
+    def sides(self) -> tuple[int, int, int, int]:
+        """Zeros left, right, above and below."""
+        return (self.padding,) * 4 if isinstance(self.padding, int) else self.padding
+
+    def side(self, pixels: int) -> int:
+        """Side of the maps after the convolution and its steps, for an input of `pixels` x `pixels`."""
+        left, right, _, _ = self.sides
+        pixels = (pixels + left + right - self.kernel) // self.stride + 1
+        return (pixels - 3) // 2 + 1 if "pool" in self.then else pixels
 
 
 @dataclass(frozen=True)
@@ -45,13 +72,13 @@ class Dense:
     scaling: Scaling = "train"
 
     def __post_init__(self) -> None:
-        if self.scaling not in get_args(Scaling):
-            raise ValueError(f"scaling is {' or '.join(map(repr, get_args(Scaling)))}, not {self.scaling!r}")
+        _require("scaling", [self.scaling], get_args(Scaling))
 
 
 @dataclass(frozen=True)
 class Table:
-    """A whole network: rows from the image to the classes."""
+    """A whole network: rows from the image to the classes. The last two are the hidden layer that is the embedding, and
+    the classes; raises ValueError where they are not."""
 
     name: str
     crop: int  # the network's input is crop x crop pixels
@@ -61,6 +88,9 @@ class Table:
     map_norm: ResponseNorm = ResponseNorm()
     norm_crosses: bool = False  # may a norm's window reach from one column into the other?
     input_scale: float = 1.0  # conv1 reads (pixels - mean) times this
+
+    def __post_init__(self) -> None:
+        self.width  # noqa: B018 (raises)
 
     @property
     def named(self) -> dict[str, Conv | Dense]:
@@ -75,26 +105,29 @@ class Table:
     @property
     def width(self) -> int:
         """Length of the embedding: the units of the last hidden layer."""
-        width = self.rows[-2].units if isinstance(self.rows[-2], Dense) else None
-        if width is None:
-            raise ValueError(f"table {self.name!r} has no hidden fully connected layer")
-        return width
+        match self.rows:
+            case (*_, Dense(units=int(width)), Dense(units=None)):
+                return width
+        raise ValueError(f"table {self.name!r} must end in a hidden fully connected layer and Dense(None), the classes")
 
 
-# Figure 2 and sections 3.1-3.5. 224 input pixels give 55 outputs because the last window hangs three pixels over the
-# right and bottom edge (the 2012 code counts windows with ceil); pooling at 55, 27 and 13 needs no such care.
+# 224 input pixels give 55 outputs because the last window hangs three pixels over the right and bottom edge (the 2012
+# code counts windows with ceil); pooling at 55, 27 and 13 needs no such care.
+EDGE = (0, 3, 0, 3)
+
+# Figure 2 and sections 3.1-3.5. After a row: its maps, and what pooling leaves of them.
 PAPER = Table(
     name="paper",
     crop=224,
     rows=(
-        Conv(96, kernel=11, stride=4, padding=(0, 3, 0, 3), sees="image", then="relu norm pool"),
-        Conv(256, kernel=5, padding=(2, 2, 2, 2), then="relu norm pool", bias=1.0),
-        Conv(384, kernel=3, padding=(1, 1, 1, 1), sees="both"),
-        Conv(384, kernel=3, padding=(1, 1, 1, 1), bias=1.0),
-        Conv(256, kernel=3, padding=(1, 1, 1, 1), then="relu pool", bias=1.0),
-        Dense(4096, dropout=0.5, scaling="test", bias=1.0),
-        Dense(4096, dropout=0.5, scaling="test", bias=1.0),
-        Dense(None),
+        Conv(96, 11, stride=4, padding=EDGE, sees="image", then=("relu", "norm", "pool")),  # 96 x 55 x 55 -> 27 x 27
+        Conv(256, 5, padding=2, then=("relu", "norm", "pool"), bias=1.0),  # 256 x 27 x 27 -> 13 x 13
+        Conv(384, 3, padding=1, sees="both"),  # 384 x 13 x 13
+        Conv(384, 3, padding=1, bias=1.0),  # 384 x 13 x 13
+        Conv(256, 3, padding=1, then=("relu", "pool"), bias=1.0),  # 256 x 13 x 13 -> 6 x 6
+        Dense(4096, dropout=0.5, scaling="test", bias=1.0),  # 4096
+        Dense(4096, dropout=0.5, scaling="test", bias=1.0),  # 4096
+        Dense(None),  # classes
     ),
 )
 
@@ -104,14 +137,14 @@ RELEASE = Table(
     name="release",
     crop=224,
     rows=(
-        Conv(96, kernel=11, stride=4, padding=(0, 3, 0, 3), sees="image", then="norm pool relu"),
-        Conv(256, kernel=5, padding=(2, 2, 2, 2), then="relu norm map_norm pool", bias=1.0),
-        Conv(384, kernel=3, padding=(1, 1, 1, 1), sees="both", std=0.03),
-        Conv(384, kernel=3, padding=(1, 1, 1, 1), std=0.03, bias=1.0),
-        Conv(256, kernel=3, padding=(1, 1, 1, 1), then="pool relu", std=0.03, bias=1.0),
-        Dense(4096, dropout=0.5, scaling="test", bias=1.0),
-        Dense(4096, dropout=0.5, scaling="test", bias=1.0),
-        Dense(None),
+        Conv(96, 11, stride=4, padding=EDGE, sees="image", then=("norm", "pool", "relu")),  # 96 x 55 x 55 -> 27 x 27
+        Conv(256, 5, padding=2, then=("relu", "norm", "map_norm", "pool"), bias=1.0),  # 256 x 27 x 27 -> 13 x 13
+        Conv(384, 3, padding=1, sees="both", std=0.03),  # 384 x 13 x 13
+        Conv(384, 3, padding=1, std=0.03, bias=1.0),  # 384 x 13 x 13
+        Conv(256, 3, padding=1, then=("pool", "relu"), std=0.03, bias=1.0),  # 256 x 13 x 13 -> 6 x 6
+        Dense(4096, dropout=0.5, scaling="test", bias=1.0),  # 4096
+        Dense(4096, dropout=0.5, scaling="test", bias=1.0),  # 4096
+        Dense(None),  # classes
     ),
     norm=ResponseNorm(alpha=1e-4 / 5),
     map_norm=ResponseNorm(alpha=0.001 / 25, k=1.0),
@@ -123,27 +156,16 @@ CIFAR = Table(
     name="cifar",
     crop=28,
     rows=(
-        Conv(32, kernel=3, padding=(1, 1, 1, 1), sees="image", then="relu norm pool", std=None),
-        Conv(96, kernel=3, padding=(1, 1, 1, 1), then="relu norm pool", std=None),
-        Conv(128, kernel=3, padding=(1, 1, 1, 1), sees="both", std=None),
-        Conv(128, kernel=3, padding=(1, 1, 1, 1), std=None),
-        Conv(96, kernel=3, padding=(1, 1, 1, 1), then="relu pool", std=None),
-        Dense(1024, dropout=0.3, std=None),
-        Dense(4096, dropout=0.3, std=None),
-        Dense(None, std=None),
+        Conv(32, 3, padding=1, sees="image", then=("relu", "norm", "pool"), std=None),  # 32 x 28 x 28 -> 13 x 13
+        Conv(96, 3, padding=1, then=("relu", "norm", "pool"), std=None),  # 96 x 13 x 13 -> 6 x 6
+        Conv(128, 3, padding=1, sees="both", std=None),  # 128 x 6 x 6
+        Conv(128, 3, padding=1, std=None),  # 128 x 6 x 6
+        Conv(96, 3, padding=1, then=("relu", "pool"), std=None),  # 96 x 6 x 6 -> 2 x 2
+        Dense(1024, dropout=0.3, std=None),  # 1024
+        Dense(4096, dropout=0.3, std=None),  # 4096
+        Dense(None, std=None),  # classes
     ),
     input_scale=1 / 64,
 )
 
 TABLES: Mapping[str, Table] = {table.name: table for table in (PAPER, RELEASE, CIFAR)}
-
-
-def even(padding: tuple[int, int, int, int]) -> bool:
-    """The same on all sides."""
-    return len(set(padding)) == 1
-
-
-def side(row: Conv, pixels: int) -> int:
-    """Side of a layer's maps after its convolution and its pooling."""
-    pixels = (pixels + row.padding[0] + row.padding[1] - row.kernel) // row.stride + 1
-    return (pixels - 3) // 2 + 1 if "pool" in row.then.split() else pixels

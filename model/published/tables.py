@@ -28,14 +28,14 @@ CAFFE = Table(
     name="caffe",
     crop=227,
     rows=(
-        Conv(96, kernel=11, stride=4, sees="image", then="relu norm pool"),
-        Conv(256, kernel=5, padding=(2, 2, 2, 2), then="relu norm pool", bias=0.1),
-        Conv(384, kernel=3, padding=(1, 1, 1, 1), sees="both"),
-        Conv(384, kernel=3, padding=(1, 1, 1, 1), bias=0.1),
-        Conv(256, kernel=3, padding=(1, 1, 1, 1), then="relu pool", bias=0.1),
-        Dense(4096, dropout=0.5, std=0.005, bias=0.1),
-        Dense(4096, dropout=0.5, std=0.005, bias=0.1),
-        Dense(None),
+        Conv(96, 11, stride=4, sees="image", then=("relu", "norm", "pool")),  # 96 x 55 x 55 -> 27 x 27
+        Conv(256, 5, padding=2, then=("relu", "norm", "pool"), bias=0.1),  # 256 x 27 x 27 -> 13 x 13
+        Conv(384, 3, padding=1, sees="both"),  # 384 x 13 x 13
+        Conv(384, 3, padding=1, bias=0.1),  # 384 x 13 x 13
+        Conv(256, 3, padding=1, then=("relu", "pool"), bias=0.1),  # 256 x 13 x 13 -> 6 x 6
+        Dense(4096, dropout=0.5, std=0.005, bias=0.1),  # 4096
+        Dense(4096, dropout=0.5, std=0.005, bias=0.1),  # 4096
+        Dense(None),  # classes
     ),
     norm=ResponseNorm(alpha=1e-4 / 5, k=1.0),
     norm_crosses=True,
@@ -49,14 +49,14 @@ TORCHVISION = Table(
     name="torchvision",
     crop=224,
     rows=(
-        Conv(64, kernel=11, stride=4, padding=(2, 2, 2, 2), sees="image", then="relu pool", std=None),
-        Conv(192, kernel=5, padding=(2, 2, 2, 2), then="relu pool", std=None),
-        Conv(384, kernel=3, padding=(1, 1, 1, 1), std=None),
-        Conv(256, kernel=3, padding=(1, 1, 1, 1), std=None),
-        Conv(256, kernel=3, padding=(1, 1, 1, 1), then="relu pool", std=None),
-        Dense(4096, dropout=0.5, std=None),
-        Dense(4096, dropout=0.5, std=None),
-        Dense(None, std=None),
+        Conv(64, 11, stride=4, padding=2, sees="image", then=("relu", "pool"), std=None),  # 64 x 55 x 55 -> 27 x 27
+        Conv(192, 5, padding=2, then=("relu", "pool"), std=None),  # 192 x 27 x 27 -> 13 x 13
+        Conv(384, 3, padding=1, std=None),  # 384 x 13 x 13
+        Conv(256, 3, padding=1, std=None),  # 256 x 13 x 13
+        Conv(256, 3, padding=1, then=("relu", "pool"), std=None),  # 256 x 13 x 13 -> 6 x 6
+        Dense(4096, dropout=0.5, std=None),  # 4096
+        Dense(4096, dropout=0.5, std=None),  # 4096
+        Dense(None, std=None),  # classes
     ),
     columns=1,
     # One scale for all channels, so that fine-tuning sees conv1 at its own size; what is left per channel (2 %) goes

@@ -11,7 +11,7 @@ from model.device import choose_device
 from model.distributed.placement import OneProcess
 from model.network.alexnet import AlexNet, initialise
 from model.network.response_norm import ResponseNorm
-from model.network.tables import TABLES, Conv, Dense, Table, even
+from model.network.tables import TABLES, Conv, Dense, Table
 from model.train.optimiser import SGD
 from model.train.recipes import RECIPES
 from model.train.schedule import Rates
@@ -49,8 +49,8 @@ class Plain(nn.Module):
         return x
 
     def _conv(self, row: Conv, layer: nn.Module, x: Tensor) -> Tensor:
-        x = layer(x if even(row.padding) else F.pad(x, row.padding))
-        for step in row.then.split():
+        x = layer(x if isinstance(row.padding, int) else F.pad(x, row.padding))
+        for step in row.then:
             if step == "relu":
                 x = F.relu(x)
             elif step == "pool":
@@ -77,7 +77,7 @@ def torchs_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
 def without_norm(whole: Table) -> Table:
     """The table with its response norms left out: what the rest of the network costs."""
     kept = [
-        replace(row, then=" ".join(step for step in row.then.split() if not step.endswith("norm")))
+        replace(row, then=tuple(step for step in row.then if step not in ("norm", "map_norm")))
         if isinstance(row, Conv)
         else row
         for row in whole.rows

@@ -3,13 +3,13 @@
 import errno
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from model.checkpoint import BadCheckpoint, Checkpoint, load, save
 from model.network.tables import CIFAR, PAPER, RELEASE, TABLES, Dense, Table
@@ -86,14 +86,26 @@ def test_a_file_without_a_scaling_is_read_as_what_it_was(tmp_path: Path) -> None
     assert found.fingerprints()["recipe"] == recorded
 
 
-def test_a_scaling_that_this_code_does_not_know_is_refused(tmp_path: Path) -> None:
-    row = {"kind": "Dense", "units": None, "scaling": "never"}
-    norm = asdict(SMALL.norm)
-    table = {"name": "odd", "crop": 4, "rows": [row], "norm": norm, "map_norm": norm}
-    about = {"table": table, "recipe": asdict(Recipe(8, 4)), "classes": [], "provenance": {}}
-    metadata = {"format": "fc7 checkpoint 1", "about": json.dumps(about)}
-    save_file({"mean_image": torch.zeros(8, 8, 3)}, tmp_path / "c", metadata=metadata)
-    with pytest.raises(BadCheckpoint, match="scaling is 'train' or 'test', not 'never'"):
+@pytest.mark.parametrize(
+    ("row", "change", "message"),
+    [
+        (0, {"then": "relu nrom pool"}, "then accepts 'relu', 'norm', 'map_norm', 'pool', not 'nrom'"),
+        (0, {"sees": "left"}, "sees accepts 'image', 'own', 'both', not 'left'"),
+        (0, {"padding": [1]}, "not enough values to unpack"),
+        (3, {"scaling": "never"}, "scaling accepts 'train', 'test', not 'never'"),
+        (5, {"units": 3}, "table 'small' must end in"),
+    ],
+)
+def test_a_table_that_this_code_does_not_know_is_refused(
+    row: int, change: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    save(tmp_path / "c", made())
+    with safe_open(tmp_path / "c", framework="pt") as file:
+        metadata = file.metadata()
+    about = json.loads(metadata["about"])
+    about["table"]["rows"][row] |= change
+    save_file(load_file(tmp_path / "c"), tmp_path / "c", metadata={**metadata, "about": json.dumps(about)})
+    with pytest.raises(BadCheckpoint, match=message):
         load(tmp_path / "c")
 
 

@@ -27,7 +27,7 @@ def test_the_plain_form_is_the_same_network() -> None:
 
 def test_leaving_out_the_norm_leaves_out_nothing_else() -> None:
     bare = without_norm(PAPER)
-    assert [row.then for row in bare.rows[:2]] == ["relu pool", "relu pool"]  # type: ignore[union-attr]
+    assert [row.then for row in bare.rows[:2]] == [("relu", "pool")] * 2  # type: ignore[union-attr]
     assert bare.rows[2:] == PAPER.rows[2:]
 
 

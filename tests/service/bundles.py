@@ -21,8 +21,8 @@ TABLE = Table(
     name="tiny",
     crop=28,
     rows=(
-        Conv(4, kernel=3, padding=(1, 1, 1, 1), sees="image", then="relu norm pool", std=None),
-        Conv(4, kernel=3, padding=(1, 1, 1, 1), std=None, then="relu pool"),
+        Conv(4, kernel=3, padding=1, sees="image", then=("relu", "norm", "pool"), std=None),
+        Conv(4, kernel=3, padding=1, std=None, then=("relu", "pool")),
         Dense(16, std=None),
         Dense(4096, std=None),
         Dense(None, std=None),

@@ -128,7 +128,7 @@ def test_in_float64_the_two_caffe_networks_agree_to_rounding(bvlc: dict[str, lis
         replace(SMALL_CAFFE, norm=ResponseNorm(alpha=1e-4, k=1.0)),
         replace(
             SMALL_CAFFE,
-            rows=(Conv(96, kernel=11, stride=4, sees="image", then="relu pool norm"), *SMALL_CAFFE.rows[1:]),
+            rows=(Conv(96, kernel=11, stride=4, sees="image", then=("relu", "pool", "norm")), *SMALL_CAFFE.rows[1:]),
         ),
     ],
     ids=["seam", "k", "alpha", "order"],
