@@ -22,11 +22,9 @@ class Settings:
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """TCP port; 0 takes any free one."""
     device: str = "auto"
-    """Where the network and the search run: cpu, cuda:N (GPU N alone), cuda (the network on the first GPU, the search
-    on every GPU) or auto (cuda on a machine with a GPU, else cpu). Where FAISS cannot use the GPU, the CPU searches."""
+    """For network and search: auto, cpu, cuda (all GPUs search) or cuda:N. Without GPU FAISS the CPU searches."""
     float16: bool = False
-    """Scan the features in float16, in half the memory; the answers are the same. On a GPU, features above 255 are
-    refused."""
+    """Scan the features in float16: half the memory, the same answers. A GPU refuses features above 255."""
     max_bytes: Positive = 20_000_000
     """Largest request body, in bytes."""
     max_pixels: Positive = 50_000_000
