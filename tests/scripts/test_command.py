@@ -14,7 +14,7 @@ PROGRAM = """
 from dataclasses import dataclass
 from pathlib import Path
 from scripts.command import run
-from model.checkpoint import BadCheckpoint
+from service.port import PortTaken
 
 @dataclass(frozen=True)
 class Config:
@@ -22,7 +22,7 @@ class Config:
 
 def job(config):
     if config.how == "refused":
-        raise BadCheckpoint("weights.pt: not one of ours")
+        raise PortTaken("port 8000 is taken")
     if config.how == "bug":
         raise KeyError("a bug")
     if config.how == "stopped":
@@ -91,7 +91,7 @@ def test_a_bad_argument_is_one_clear_line(arguments: list[str], environment: dic
 
 @pytest.mark.parametrize(
     ("how", "code", "line"),
-    [("well", 0, ""), ("refused", 2, "-c: weights.pt: not one of ours"), ("stopped", 130, "interrupted")],
+    [("well", 0, ""), ("refused", 2, "-c: port 8000 is taken"), ("stopped", 130, "interrupted")],
 )
 def test_exit_codes(how: str, code: int, line: str) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, "--how", how], capture_output=True, text=True, check=False)
