@@ -43,8 +43,7 @@ class Candidates:
     @property
     def valid(self) -> NDArray[np.bool_]:
         """(q,) True where every candidate is a row at a finite distance; False where a number overflowed."""
-        valid: NDArray[np.bool_] = np.all((self.rows >= 0) & np.isfinite(self.squared), axis=1)
-        return valid
+        return np.asarray(np.all((self.rows >= 0) & np.isfinite(self.squared), axis=1))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from scripts.command import Refused, run
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = ("docker", "compose", "--project-name", "fc7-docker-test", "--file", str(ROOT / "docker-compose.yml"))
+UNSET = dict.fromkeys(("CIFAR10", "FC7_PRESET", "FC7_SIZE", "COMPOSE_PROFILES"), "")  # what the user may have set
 CLASSES, EACH = ("dark", "light"), 100  # images in each
 
 
@@ -38,10 +39,7 @@ def docker_test(config: DockerTest) -> None:
     deadline = time.monotonic() + 60 * config.minutes
     with TemporaryDirectory() as images:
         _draw(Path(images))
-        unset = dict.fromkeys(
-            ("CIFAR10", "FC7_PRESET", "FC7_SIZE", "COMPOSE_PROFILES"), ""
-        )  # whatever the user has set
-        variables = {**os.environ, **unset, "IMAGES": images, "FC7_PORT": str(port)}
+        variables = {**os.environ, **UNSET, "IMAGES": images, "FC7_PORT": str(port)}
         try:
             _compose(["build"], variables, deadline - time.monotonic())
             _compose(["up", "--wait", "fc7"], variables, deadline - time.monotonic())

@@ -115,9 +115,8 @@ def load_engine(settings: Settings) -> Engine:
         searcher = FlatIndex(generation.features, generation.ids, gpus=gpus, float16=settings.float16)
         engine = Engine(embedder, generation, searcher, max_pixels=settings.max_pixels)
         side = checkpoint.recipe.stored
-        engine.nearest(
-            engine.infer(np.zeros((side, side, 3), np.uint8)).features, 1
-        )  # so that the first request is no slower
+        blank = np.zeros((side, side, 3), np.uint8)
+        engine.nearest(engine.infer(blank).features, 1)  # so that the first request is no slower
     except BaseException:
         generation.close()
         raise
