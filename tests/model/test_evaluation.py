@@ -1,6 +1,8 @@
 """Top-1, top-5, loss, ties and intervals against the definition; networks and views averaged by hand."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from model.checkpoint import BadCheckpoint
 from model.data.loader import Rows
 from model.data.packed import BadDataset
-from model.evaluation import Tally, as_json, credit, evaluate, table, wilson
+from model.data.packing import pack
+from model.data.sources import ArraySource
+from model.evaluation import Tally, as_json, check_fit, credit, evaluate, table, wilson
+from model.preprocess import Recipe
+from tests.service.bundles import CLASSES, network
 
 
 class Images:
@@ -121,8 +128,17 @@ def test_networks_and_views_are_averaged_over_labelled_rows() -> None:
 def test_one_network_has_no_mean_and_both_forms_print() -> None:
     results = evaluate({"a": Guess(1)}, Images(), (1,))
     assert list(results[1]) == ["a"]
-    assert len(table(results).splitlines()) == 2
     (row,) = as_json(results)
+    _, line = table(results).splitlines()
+    top1, top5, loss = row["top1"], row["top5"], row["loss"]
+    assert line.split() == [
+        "a",
+        "1",
+        *(f"{100 * top1['value']:.2f}", f"({100 * top1['low']:.2f}-{100 * top1['high']:.2f})"),
+        *(f"{100 * top5['value']:.2f}", f"({100 * top5['low']:.2f}-{100 * top5['high']:.2f})"),
+        *(f"{loss['value']:.4f}", f"({loss['low']:.4f}-{loss['high']:.4f})"),
+        "34",
+    ]
     assert (row["network"], row["views"], row["images"]) == ("a", 1, 34)
     assert row["top1"]["low"] < row["top1"]["value"] < row["top1"]["high"]
 
@@ -130,3 +146,20 @@ def test_one_network_has_no_mean_and_both_forms_print() -> None:
 def test_nothing_to_evaluate_on_is_said() -> None:
     with pytest.raises(BadDataset, match="no labelled image"):
         Tally().scores()
+
+
+def test_a_network_is_not_evaluated_on_images_or_classes_that_are_not_its_own(tmp_path: Path) -> None:
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    source = ArraySource(images, np.array([0, 1]), ["a", "b"], CLASSES, "two")
+    packed = pack(tmp_path / "packed", {"train": source})
+    fits = network()
+    check_fit({"fits": fits}, packed)
+    for wrong, message in (
+        (replace(fits, recipe=Recipe(stored=36, crop=32)), "wrong reads images of 36 pixels, .* has 32"),
+        (
+            replace(fits, classes=("dog", "cat")),
+            r"wrong tells 2 classes apart \(dog, ...\), not the 3 of .* \(cat, ...\)",
+        ),
+    ):
+        with pytest.raises(BadCheckpoint, match=message):
+            check_fit({"fits": fits, "wrong": wrong}, packed)
