@@ -18,6 +18,7 @@ class GpuIndexFlatL2:
     def __init__(self, resources: object, dimensions: int, config: Any) -> None:
         del resources, dimensions
         self.device, self.float16 = config.device, config.useFloat16
+        assert not config.use_cuvs, "the bound holds for FAISS's own kernels"
         self.made.append(self)
 
     def add(self, rows: NDArray[np.float32]) -> None:
@@ -54,6 +55,6 @@ def install(monkeypatch: pytest.MonkeyPatch, count: int) -> list[GpuIndexFlatL2]
     GpuIndexFlatL2.made = []
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: count, raising=False)
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
-    monkeypatch.setattr(faiss, "GpuIndexFlatConfig", type("GpuIndexFlatConfig", (), {}), raising=False)
+    monkeypatch.setattr(faiss, "GpuIndexFlatConfig", type("GpuIndexFlatConfig", (), {"use_cuvs": True}), raising=False)
     monkeypatch.setattr(faiss, "GpuIndexFlatL2", GpuIndexFlatL2, raising=False)
     return GpuIndexFlatL2.made
