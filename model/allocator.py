@@ -1,8 +1,8 @@
 """Keep large freed blocks of memory instead of returning them to the system.
 
-glibc maps every block of 32 MB and more afresh and unmaps it when freed, so each training step or batch pays for the
-pages of its activations again: on two cores that is a fifth to a third of a step (scripts/benchmark.py train has the
-figure). With a GPU, or another C library, nothing is done.
+glibc maps every block of 32 MB and more afresh and unmaps it when freed, so each training step or batch pays again for
+the pages of its activations; `scripts/benchmark.py train --no-allocator` shows how much. Where the C library is another
+one, nothing is done.
 """
 
 import ctypes
@@ -14,9 +14,9 @@ TRIM_THRESHOLD, MMAP_MAX, TOP_PAD = -1, -4, -2  # malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Ask glibc's allocator, for this process, never to map a block by itself nor to give the heap's end back.
+    """Tell glibc, for this process, to take large blocks from the heap too, and to keep the heap's end.
 
-    The process then holds what it needed at its peak. Returns whether that was done.
+    The process then holds the memory that it needed at its peak. Return whether that was done.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,7 +1,7 @@
 """A trained network as one file: weights, layer table, recipe, classes and where they came from.
 
-One safetensors file, always in the one-process form, so any number of processes can write or read it. It is written
-beside its place, synced, and renamed: a reader finds the old file or the new one, never a part.
+It is a safetensors file, always in the one-process form, so any number of processes can write or read it. It is
+replaced in one step: a reader finds the old file or the new one.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ class Checkpoint:
     provenance: Mapping[str, Any] = field(default_factory=dict)  # JSON: data, epochs, accuracy, versions, ...
 
     def network(self) -> AlexNet:
-        """The network with these weights. Raises BadCheckpoint when the weights are not the table's."""
+        """Return the network with these weights. Raises BadCheckpoint when the weights are not the table's."""
         with torch.device("meta"):
             network = AlexNet(self.table, len(self.classes))
         try:
@@ -55,7 +55,10 @@ class Checkpoint:
         return network
 
     def fingerprints(self) -> dict[str, str]:
-        """SHA-256 of `weights` (and the mean image) and of `recipe` (and table and classes): equal, same answers."""
+        """Return the SHA-256 of "weights" (and the mean image) and of "recipe" (and table and classes).
+
+        Two checkpoints with equal fingerprints give the same answers.
+        """
         digest = hashlib.sha256()
         for name, tensor in sorted({**self.weights, MEAN: self.mean_image}.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -1,7 +1,7 @@
-"""A network at work: images in, class probabilities and the 4096 features of the last hidden layer out.
+"""Run a trained network: images in, class probabilities and the 4096 features of the last hidden layer out.
 
-The one place where an image meets a trained network outside training. The batch job, the service and the evaluation
-use the same `Embedder`; torch becomes NumPy here. B images, S pixels the stored side, F the embedding's length (4096).
+The batch job, the service and the evaluation use the same `Embedder`; torch becomes NumPy here. B images, S pixels the
+stored side, F the embedding's length (4096).
 """
 
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ from model.preprocess import MAX_PIXELS, network_input, stored_image, ten_views,
 
 __all__ = ["EmbeddedBlock", "Embedder", "embed_collection"]
 
-BATCH = {"cpu": 64, "cuda": 1024}  # images in one pass of the network: what fills the device without filling memory
+BATCH = {"cpu": 64, "cuda": 1024}  # images in one pass of the network: they fill the device, not its memory
 
 
 @dataclass(frozen=True)
 class EmbeddedBlock:
-    """What embedding images start <= id < stop gave; n of them could be read."""
+    """The embeddings of images start <= id < stop; n of them could be read."""
 
     start: int
     stop: int
@@ -58,7 +58,7 @@ class Embedder:
         return stored_image(data, self.recipe.stored, max_pixels=max_pixels)
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Stored images (B, S, S, 3) -> probabilities (B, classes) and features (B, F), from the central crop."""
+        """Infer stored images (B, S, S, 3): probabilities (B, classes) and features (B, F) of the central crop."""
         parts = [self._central(batch) for batch in self._batches(images)]
         probabilities, features = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
         return probabilities, features

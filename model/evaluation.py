@@ -1,7 +1,7 @@
-"""How well networks name images: top-1, top-5 and loss, from one view or ten, of one network or the mean of several.
+"""Top-1, top-5 and loss, from one view or ten, of one network or the mean of several.
 
-Ties are shared as the 2012 code shares them: a label that ties with t - 1 others for the last places counts as the
-chance that a fair draw would pick it. Every figure comes with its 95 % interval.
+Ties are shared as the 2012 code shares them: a label that ties with others for the last places counts as the chance
+that a fair draw would pick it. Every figure comes with its 95 % interval.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # (B, S, S, 3) -> 
 
 
 class Network(Protocol):
-    """What is evaluated: an Embedder, or anything that answers like one."""
+    """What is evaluated: an Embedder, or something with its methods."""
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(B, S, S, 3) -> probabilities (B, classes) from the central crop, and features."""
@@ -46,7 +46,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured on `images` images."""
+    """The figures of `images` images."""
 
     images: int
     top1: Figure  # share of images whose most probable class is the label
@@ -55,7 +55,7 @@ class Scores:
 
     @property
     def error(self) -> float:
-        """Top-1 error, what the `plateau` schedule watches."""
+        """Top-1 error, which the `plateau` schedule follows."""
         return 1 - self.top1.value
 
 
@@ -72,7 +72,7 @@ class Tally:
         self.sums += torch.stack([torch.ones_like(loss), *counts]).sum(dim=1).cpu()
 
     def scores(self) -> Scores:
-        """The figures. Raises BadDataset when nothing was counted."""
+        """Return the figures. Raises BadDataset when nothing was counted."""
         images, top1, top5, loss, squares = self.sums.tolist()
         if not images:
             raise BadDataset("there is no labelled image to evaluate on")
@@ -87,7 +87,7 @@ class Tally:
 
 
 def credit(scores: Tensor, labels: Tensor, k: int) -> Tensor:
-    """How much of each row's label is among the k highest scores, ties shared: float64 (B,), 0 to 1.
+    """Return how much of each row's label is among the k highest scores, ties shared: float64 (B,), 0 to 1.
 
     With `above` classes better and `ties` equal (the label among them), the label takes (k - above) / ties of a place.
     A label whose score is NaN gets nothing.
@@ -100,7 +100,7 @@ def credit(scores: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 def wilson(hits: float, n: float) -> Figure:
-    """A share and its 95 % Wilson score interval, right at 0 and 1 too."""
+    """Return a share and its 95 % Wilson score interval, which holds at 0 and 1, too."""
     share = hits / n
     centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     reach = Z / (1 + Z**2 / n) * sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
@@ -115,7 +115,7 @@ def evaluate(
     batch: int = 512,
     report: Callable[[str, int, int], None] | None = None,
 ) -> dict[int, dict[str, Scores]]:
-    """Scores by number of views (1 or 10) and network, and of "mean", their average, where there are several.
+    """Return scores by number of views (1 or 10) and network, and of "mean", their average, where there are several.
 
     The mean is of probabilities (section 5's "5 CNNs"). Rows without a label are left out. report is called with
     ("evaluate", images done, images in all), all views together. Raises BadDataset when nothing has a label.
@@ -139,7 +139,7 @@ def evaluate(
 
 
 def check_fit(checkpoints: Mapping[str, Checkpoint], packed: PackedSet) -> None:
-    """Refuse, with BadCheckpoint, a network that reads other images or names other classes than the dataset has."""
+    """Raise BadCheckpoint for a network that reads other images or has other classes than the dataset."""
     for name, checkpoint in checkpoints.items():
         if checkpoint.recipe.stored != packed.size:
             raise BadCheckpoint(
@@ -153,7 +153,7 @@ def check_fit(checkpoints: Mapping[str, Checkpoint], packed: PackedSet) -> None:
 
 
 def table(results: Mapping[int, Mapping[str, Scores]]) -> str:
-    """Results by views and network as lines of text."""
+    """Return the results as lines of text, one for each number of views and network."""
     names = {name for scores in results.values() for name in scores}
     width = max(len("network"), *(len(name) for name in names))
     lines = [f"{'network':<{width}}  views  top-1 % (95 %)         top-5 % (95 %)         loss (95 %)           images"]
@@ -166,7 +166,7 @@ def table(results: Mapping[int, Mapping[str, Scores]]) -> str:
 
 
 def as_json(results: Mapping[int, Mapping[str, Scores]]) -> list[dict[str, Any]]:
-    """The same as plain data, a row a network and number of views."""
+    """Return the results as plain data, a row for each number of views and network."""
     return [
         {"network": name, "views": views, **asdict(scores)}
         for views, of_views in results.items()

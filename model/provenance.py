@@ -1,4 +1,4 @@
-"""Which code made something."""
+"""Which commit of this code made a file."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ __all__ = ["commit"]
 
 
 def commit() -> str | None:
-    """The commit of this code's checkout; None outside one, or where there is no git (an image, a wheel)."""
+    """Return the commit of this code's checkout; None outside one, and where there is no git (an image, a wheel)."""
     try:
         asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
         return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or None

@@ -1,4 +1,4 @@
-"""Who looks on while a network trains: what is reported to them, and several of them as one."""
+"""What is called while a network trains, and with what."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,43 +27,39 @@ class Epoch:
 
 
 class Callback(Protocol):
-    """Is called while a network trains: a progress bar, a log."""
+    """Something that follows a training run: a progress bar, a log."""
 
     def begin(self, steps: int, done: int, batch: int) -> None:
-        """A run of `steps` steps goes on after `done` of them."""
+        """Called once, first: `done` of the run's `steps` steps are done; `batch` images a step."""
 
     def step(self, done: int, loss: float, rates: Rates) -> None:
-        """Steps done, the last loss seen."""
+        """Called after steps: how many are done, and the newest loss and rates."""
 
     def epoch(self, epoch: Epoch, conv1: Tensor) -> None:
-        """An epoch is over; conv1's weights (N, 3, k, k), on the CPU, all columns."""
+        """Called after each epoch. conv1: its weights (N, 3, k, k), on the CPU, all columns."""
 
     def end(self, finished: bool) -> None:
-        """The run is over, or was asked to stop."""
+        """Called once, last: the run is finished, or was stopped or failed."""
 
 
 class Callbacks:
-    """Several as one."""
+    """A Callback that passes every call on to several, in order."""
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self.callbacks = callbacks
 
     def begin(self, steps: int, done: int, batch: int) -> None:
-        """See Callback."""
         for callback in self.callbacks:
             callback.begin(steps, done, batch)
 
     def step(self, done: int, loss: float, rates: Rates) -> None:
-        """See Callback."""
         for callback in self.callbacks:
             callback.step(done, loss, rates)
 
     def epoch(self, epoch: Epoch, conv1: Tensor) -> None:
-        """See Callback."""
         for callback in self.callbacks:
             callback.epoch(epoch, conv1)
 
     def end(self, finished: bool) -> None:
-        """See Callback."""
         for callback in self.callbacks:
             callback.end(finished)

@@ -37,7 +37,10 @@ class TrainConfig:
 
 
 def recipe_of(config: TrainConfig, origin: Checkpoint | None) -> TrainingRecipe:
-    """The preset's, fitted to the checkpoint it starts from, with the three numbers that a command line may change."""
+    """Return the preset's recipe, fitted to the checkpoint it starts from, with what the command line changes.
+
+    Raises BadRun for numbers that cannot be met.
+    """
     recipe = RECIPES[config.preset] if origin is None else fine_tuning(RECIPES[config.preset], origin)
     recipe = replace(recipe, epochs=recipe.epochs if config.epochs is None else config.epochs)
     recipe = replace(recipe, batch=recipe.batch if config.batch is None else config.batch)

@@ -1,4 +1,4 @@
-"""What a run leaves to be looked at: log.jsonl, TensorBoard events, Figure 3's kernels, learning curves as a PNG."""
+"""The records of a run for people: log.jsonl, TensorBoard events, the kernels of Figure 3, learning curves as a PNG."""
 
 import json
 import os
@@ -23,7 +23,7 @@ PIXEL = {11: 4}  # screen pixels a kernel pixel: about 48 a kernel
 
 
 class RunLog:
-    """A Callback that writes. Each epoch's line is whole on disk before the state that follows it."""
+    """A Callback that writes them. The line of an epoch is on disk before the state that follows it."""
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.folder, self.header = folder, header
@@ -31,8 +31,8 @@ class RunLog:
         self.events: Any = None
 
     def begin(self, steps: int, done: int, batch: int) -> None:
-        """Keep what was logged up to the state that the run goes on from; a killed run may have logged more."""
-        from torch.utils.tensorboard import SummaryWriter  # seconds to import, and only here needed
+        """Drop the lines after step `done`: a killed run may have logged more than it saved."""
+        from torch.utils.tensorboard import SummaryWriter  # takes seconds, and is needed only here
 
         self.folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in epochs(self.path) if line["step"] <= done]
@@ -41,13 +41,13 @@ class RunLog:
         self.events = SummaryWriter(str(self.folder / "tensorboard"), purge_step=done)
 
     def step(self, done: int, loss: float, rates: Rates) -> None:
-        """The training loss now and then."""
+        """Write the training loss and the rate every SCALAR_EVERY steps."""
         if done % SCALAR_EVERY == 0:
             self.events.add_scalar("loss/step", loss, done)
             self.events.add_scalar("rate", rates.weights, done)
 
     def epoch(self, epoch: Epoch, conv1: Tensor) -> None:
-        """One line, the scalars and the kernels."""
+        """Write the line, the scalars and the kernels."""
         with self.path.open("a") as file:
             file.write(json.dumps({"kind": "epoch", **asdict(epoch)}) + "\n")
             file.flush()
@@ -66,21 +66,20 @@ class RunLog:
         self.events.flush()
 
     def end(self, finished: bool) -> None:
-        """Close the events; a finished run gets its curves."""
+        """Close the events; draw the curves of a finished run."""
         self.events.close()
         if finished and (lines := epochs(self.path)):
             curves(lines, self.folder / "curves.png")
 
 
 def epochs(log: Path) -> list[dict[str, Any]]:
-    """The epoch lines of a log.jsonl; a torn last line is left out."""
+    """Return the epoch lines of a log.jsonl, without a torn last line."""
     lines = log.read_text().split("\n")[:-1] if log.exists() else []
     return [line for line in map(json.loads, lines) if line["kind"] == "epoch"]
 
 
 def kernels(weights: Tensor) -> NDArray[np.uint8]:
-    """Figure 3: (N, 3, k, k) kernels as RGB tiles, 16 a row, one pixel between, one brightness range for all; (H, W,
-    3).
+    """Draw kernels (N, 3, k, k) as in Figure 3: uint8 (H, W, 3), 16 a row, one pixel between, one brightness range.
 
     With two columns of 48 kernels the first three rows are the first GPU's.
     """
@@ -99,7 +98,7 @@ def kernels(weights: Tensor) -> NDArray[np.uint8]:
 
 
 def curves(lines: list[dict[str, Any]], path: Path) -> None:
-    """Losses and accuracies over the epochs, as a PNG."""
+    """Draw losses and accuracies over the epochs, as a PNG."""
     from matplotlib.figure import Figure  # the font search of its first import takes seconds
 
     x = [line["epoch"] for line in lines]

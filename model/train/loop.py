@@ -1,7 +1,7 @@
-"""The loop: epochs of steps, a validation after each, and a state on disk from which a killed run goes on exactly.
+"""The training loop: epochs of steps, a validation after each epoch, and a saved state to resume from.
 
-Everything random is a function of (seed, step or epoch), so a step depends on the weights, the momentum buffers, the
-rates of the step before and its number alone; those are the state.
+Everything random is a function of the seed and of the step's or epoch's number. So the weights, the momentum buffers,
+the rates of the last step and the number of steps done are all that the rest of a run depends on: they are the state.
 On a CPU, or with deterministic algorithms, a resumed run has the bits of one that was never interrupted.
 """
 
@@ -29,7 +29,7 @@ from model.train.step import Learner, TrainingTask
 __all__ = ["Diverged", "Trainer"]
 
 GO_ON, SAVE, STOP = 0, 1, 2  # what a process may ask for after a step; the highest wins
-LOSS_EVERY = {"cpu": 1, "cuda": 50}  # steps between two looks at the losses: on a GPU a look waits for it
+LOSS_EVERY = {"cpu": 1, "cuda": 50}  # steps between two reads of the losses: on a GPU each read waits for it
 
 
 class Diverged(ArithmeticError):
@@ -50,14 +50,14 @@ class Trainer:
         self.progress = state.progress
         self.started = time.monotonic() - state.progress.seconds
         self.writer = BackgroundWriter()
-        self.pending_losses: list[Tensor] = []  # losses since the last look
+        self.pending_losses: list[Tensor] = []  # losses since the last read
         self.rate: tuple[float, float] = (0.0, 0.0)  # images a second and share of time spent waiting, this epoch
 
     def run(self, callback: Callback, *, save_now: Callable[[], bool], stop: Callable[[], bool]) -> bool:
-        """Train to the end and write the final checkpoint: True. False when `stop` said so: the state is saved.
+        """Train to the end. Return True when the final checkpoint is written, False when stopped, with the state saved.
 
-        Both are asked after every step; `save_now` counts on the main process. Raises Diverged, BadRun when the disk is
-        full, and what reading the data raises.
+        save_now, stop: called after every step; `stop` on every process, `save_now` on the main one. Raises Diverged,
+        BadRun when the disk is full, and what reading the data raises.
         """
         callback.begin(self.task.steps, self.progress.step, self.task.recipe.batch)
         finished = False
@@ -69,7 +69,7 @@ class Trainer:
             callback.end(finished)
 
     def _epochs(self, callback: Callback, save_now: Callable[[], bool], stop: Callable[[], bool]) -> bool:
-        """Train and validate until the run is over: True; False when asked to stop before."""
+        """Train and validate. Return True when the run is over, False when it was stopped before."""
         while not self._over():
             if self.placement.highest(STOP if stop() else GO_ON) == STOP:  # between epochs: all is saved
                 return False
@@ -87,7 +87,7 @@ class Trainer:
         return self.progress.step >= self.task.steps or self.schedule.ended(self.progress.stalls)
 
     def _steps(self, callback: Callback, save_now: Callable[[], bool], stop: Callable[[], bool]) -> bool:
-        """Train to the end of the epoch; False when asked to stop before it."""
+        """Train to the end of the epoch. Return False when stopped before it."""
         per_epoch = self.task.steps_an_epoch
         epoch, first = divmod(self.progress.step, per_epoch)
         colour = self.task.recipe.coloured(epoch)
@@ -116,7 +116,7 @@ class Trainer:
         return True
 
     def _batches(self, epoch: int, first: int) -> Generator[Batch]:
-        """The epoch's batches from number `first` on, this replica's part of each."""
+        """Yield this replica's part of the epoch's batches, from batch `first` on."""
         recipe = self.task.recipe
         mixed = order(self.task.seed, epoch, len(self.task.train), window_of(recipe.stored))
         whole = mixed[: self.task.steps_an_epoch * recipe.batch].reshape(-1, recipe.batch)
@@ -126,7 +126,7 @@ class Trainer:
         return self.schedule.rates(self.progress.step, self.progress.stalls)
 
     def _collect_losses(self) -> float:
-        """Fetch the losses since the last look, one wait for all; the last of them. Raises Diverged."""
+        """Read the losses since the last read, with one wait for all. Return the newest one. Raises Diverged."""
         losses = torch.stack(self.pending_losses).double().tolist() if self.pending_losses else []
         self.pending_losses.clear()
         for place, loss in enumerate(losses):
@@ -142,7 +142,7 @@ class Trainer:
         raise Diverged(f"the loss is no number any more at step {step} (learning rate {rate:g}); {kept}")
 
     def _close_epoch(self, callback: Callback) -> None:
-        """Validate, let the schedule see it, keep the network, save the state, tell."""
+        """Validate, adapt the schedule, keep the network, call the callbacks, save the state."""
         before, per_epoch = self.progress, self.task.steps_an_epoch
         scores = self.learner.scores()
         self.progress = RunProgress(
@@ -172,7 +172,7 @@ class Trainer:
         self.placement.barrier()
 
     def _gathered(self) -> dict[str, Tensor]:
-        """All weights in the one-process form, on the main process. Raises Diverged rather than give bad ones."""
+        """Return all weights in the one-process form, on the main process. Raises Diverged where one is not finite."""
         weights = self.placement.gather(self.learner.weights())
         if not all(tensor.isfinite().all() for tensor in weights.values()):
             self._diverged(self.progress.step - 1)

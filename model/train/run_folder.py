@@ -1,6 +1,6 @@
-"""The folder of one training run: what is kept so that nothing is lost, and what a kill at any moment leaves whole.
+"""The folder of one training run. Each file is replaced in one step, so a kill leaves every one of them whole.
 
-runs/<name>/checkpoint.safetensors  the trained network, written when training is over: its presence says so
+runs/<name>/checkpoint.safetensors  the trained network, written when training is over: where it is, the run is done
             best.safetensors        the network with the lowest validation error
             epochs/0007.safetensors the last few epochs' networks
             state.safetensors       weights, momentum and progress: what --resume goes on from
@@ -23,7 +23,7 @@ __all__ = ["RunFolder"]
 
 
 class RunFolder:
-    """Writes and reads one run. `identity` is what must be equal for a run to be the same run: JSON, flat or nested."""
+    """Writes and reads one run. identity: JSON that must be equal for a run to be the same run; it may be nested."""
 
     def __init__(self, path: Path, identity: Json, keep: int = 2) -> None:
         self.path = path
@@ -65,7 +65,7 @@ class RunFolder:
         return read(self.state, self.identity) if self.state.exists() else None
 
     def done(self) -> bool:
-        """Whether the run has reached its end."""
+        """Return whether the run has reached its end."""
         return self.final.exists()
 
     def save(self, state: State) -> None:
@@ -73,7 +73,7 @@ class RunFolder:
         self._writing(lambda: files.replace(self.state, to_bytes(state, self.identity)))
 
     def keep_epoch(self, epoch: int, network: Checkpoint, is_best: bool) -> None:
-        """Write epoch `epoch`'s network, forget the oldest, and give the best one its name."""
+        """Write the network of epoch `epoch`, remove the oldest one, and give the best one its name."""
         path = self._epoch(epoch)
         self._writing(lambda: checkpoint.save(path, network))
         if is_best:
@@ -83,11 +83,11 @@ class RunFolder:
                 old.unlink()
 
     def finish(self, epoch: int) -> None:
-        """Epoch `epoch`'s network is the trained one: from now on the run is done."""
+        """Make the network of epoch `epoch` the trained one: from then on the run is done."""
         self._writing(lambda: files.link(self._epoch(epoch), self.final))
 
     def last_good(self) -> Path | None:
-        """The newest whole thing that a failed run leaves, best for going back to."""
+        """Return the newest file that a failed run leaves to go back to: an epoch's network, else the state."""
         epochs = sorted((self.path / "epochs").glob("*.safetensors"))
         return epochs[-1] if epochs else self.state if self.state.exists() else None
 
@@ -100,7 +100,10 @@ class RunFolder:
             write()
 
     def _require_space(self, network: int, state: int) -> None:
-        """The state old and new, the kept epochs and a new one, and the best and the last where links are copies."""
+        """Ask for the old and the new state, the kept epochs and a new one, and copies of the best and the last.
+
+        The best and the last take no space of their own where the file system has links.
+        """
         existing = next(folder for folder in (self.path, *self.path.resolve().parents) if folder.exists())
         needed = 2 * state + (self.keep + 3) * network
         # A linked file has two names and one size.

@@ -1,7 +1,6 @@
-"""One process's network while it learns: augment, forward, backward, update; and how good it is by now.
+"""One process's network in training: a step (augment, forward, backward, update) and a validation.
 
-Knows no files and no epochs. The state of the optimiser, the weights and a step's number determine
-everything that happens.
+It knows no files and no epochs. The weights, the optimiser's state and the number of a step determine what it does.
 """
 
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ VALIDATION_BATCH = 512  # images
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """What is learned, and how: the same on every process of a run."""
+    """Network, data and recipe of a run, the same on every process."""
 
     table: Table
     recipe: TrainingRecipe
@@ -46,12 +45,12 @@ class TrainingTask:
 
     @property
     def steps_an_epoch(self) -> int:
-        """Whole batches; the rows left over differ from epoch to epoch."""
+        """Whole batches in an epoch. The rows that are left over differ from epoch to epoch."""
         return len(self.train) // self.recipe.batch
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """Steps of the whole run."""
         return self.steps_an_epoch * self.recipe.epochs
 
 
@@ -59,7 +58,7 @@ class Learner:
     """The network, its optimiser and what they need on the device."""
 
     def __init__(self, task: TrainingTask, placement: Placement, weights: Mapping[str, Tensor]) -> None:
-        """`weights` is the one-process form; each process takes its part."""
+        """weights: in the one-process form; each process takes its part."""
         self.task, self.placement = task, placement
         self.device = placement.device
         self.network = placement.network(task.table, len(task.classes))
@@ -74,7 +73,8 @@ class Learner:
         self.rows = slice(placement.replica * share, (placement.replica + 1) * share)
 
     def step(self, batch: Batch, number: int, rates: Rates, *, colour: bool) -> Tensor:
-        """Learn from this replica's part of step `number`'s batch; its mean loss before the step, on the device."""
+        """Train on this replica's part of the batch of step `number`. Return its mean loss before the update, on the
+        device, as a float32 scalar."""
         recipe = self.task.recipe
         augmentation = draw(self.task.seed, number, recipe.batch, recipe, colour=colour).rows(self.rows)
         images = augment(batch.images, augmentation, self.mean, self.basis, recipe)
@@ -90,7 +90,7 @@ class Learner:
         return loss.detach()
 
     def scores(self) -> Scores:
-        """Top-1, top-5 and loss on the validation rows, from their centre view, in float32; the same everywhere."""
+        """Return top-1, top-5 and loss on the validation images, central crop, in float32; equal on all processes."""
         validation, tally = self.task.validation, Tally()
         size, replicas = self.task.recipe.stored, self.placement.replicas
         # Equal parts, so that every replica has as many batches, and as many images in each, to within one.
@@ -104,5 +104,5 @@ class Learner:
         return tally.scores()
 
     def weights(self) -> dict[str, Tensor]:
-        """This process's parameters, by name: the live tensors."""
+        """Return this process's parameters by name, the live tensors."""
         return dict(self.network.named_parameters())

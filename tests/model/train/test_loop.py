@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+import files
 from model import checkpoint
 from model.data.loader import Batch
 from model.distributed.placement import OneProcess
@@ -264,6 +265,21 @@ def test_too_small_a_disk_is_said_before_anything_is_written(tmp_path: Path) -> 
     with pytest.raises(BadRun, match="free on this disk, a run of this network needs 9000000.0 GB"):
         RunFolder(tmp_path / "run", {}).claim(network=10**15, state=2 * 10**15)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_resume_replaces_counts_as_room_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best network is a second name of an epoch's file: removing it frees the file's size, not twice that."""
+    run, epoch = tmp_path / "run", tmp_path / "run" / "epochs" / "0001.safetensors"
+    epoch.parent.mkdir(parents=True)
+    epoch.write_bytes(bytes(1000))
+    files.link(epoch, run / "best.safetensors")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=599))
+    folder = RunFolder(run, {}, keep=1)
+    with pytest.raises(BadRun, match="0 MB free on this disk, a run of this network needs 0 MB"):
+        folder.claim(network=100, state=600)  # 1600: two states, an epoch kept and one written, best and last
+    folder.claim(network=100, state=599)
+    folder.close()
 
 
 def test_a_disk_that_fills_up_leaves_the_last_state_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
