@@ -17,17 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.data.pixels import Rows
 from model.data.transfer import Sent, Transfer, transfer_to
 from model.randomness import Stream, numpy_generator
 
-__all__ = ["Batch", "Dataset", "Subset", "in_order", "order", "read"]
+__all__ = ["Batch", "Dataset", "Rows", "Subset", "in_order", "order", "read"]
 
 WINDOW_BYTES = 2 << 30  # images that are mixed with each other
 BLOCK = 32  # neighbouring rows that are read together: 6 MB at 256 x 256
 AHEAD = 4  # batches read, and sent to the device, before they are asked for
 THREADS = 2  # that read
-
-Rows = slice | NDArray[np.int64]
 
 
 class Dataset(Protocol):

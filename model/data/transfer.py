@@ -5,6 +5,7 @@ things must be waited for, and neither stops the thread that computes: its strea
 there, and a loader thread waits before it writes again into memory that is being copied.
 """
 
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -73,7 +74,7 @@ class CudaTransfer:
         # "cuda" means the caller's current device; the loader threads' own current device is GPU 0.
         index = torch.cuda.current_device() if device.index is None else device.index
         self.device = torch.device("cuda", index)
-        self.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        self.stream = _copying_stream(index)
 
     def begin_thread(self) -> None:
         """Make the GPU current in this thread: pinning memory would otherwise open a context on GPU 0."""
@@ -86,6 +87,12 @@ class CudaTransfer:
             copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             copied.record(self.stream)
         return _Copying(images, labels, copied)
+
+
+@cache
+def _copying_stream(index: int) -> torch.cuda.Stream:
+    """One a GPU: the allocator keeps the memory of each stream apart, so one an epoch would hold more and more."""
+    return torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
 
 
 class _Copying:

@@ -136,6 +136,7 @@ def running(*flags: str, environment: Mapping[str, str]) -> Iterator["queue.Queu
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_150_images_go_all_the_way_to_neighbours_over_http(tmp_path: Path) -> None:
     images = class_folders(tmp_path / "mine", 150)
     deadline, said, address = time.monotonic() + DEADLINE, "", ""

@@ -251,10 +251,8 @@ print(used() - before)
 """
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu(2)
 def test_the_second_gpus_loader_opens_nothing_on_the_first() -> None:
-    if torch.cuda.device_count() < 2:
-        pytest.skip("needs two GPUs")
     command = [sys.executable, "-c", SECOND_GPU]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
