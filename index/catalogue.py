@@ -7,6 +7,7 @@ extent. Nothing in the published file depends on when or where it was written: e
 import hashlib
 import sqlite3
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,7 @@ class CatalogueWriter:
     def __init__(self, path: Path) -> None:
         """Open the catalogue that `create` made. SQLite undoes an unfinished transaction of a killed process."""
         self._connection = sqlite3.connect(path, isolation_level=None)
+        weakref.finalize(self, self._connection.close)  # Python 3.13 warns of connections that nobody closed
         self._connection.execute("PRAGMA synchronous = EXTRA")  # a commit returns when it is on the disk
 
     @staticmethod
@@ -157,6 +159,7 @@ class Catalogue:
         self._connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
+        weakref.finalize(self, self._connection.close)
         self._turn = threading.Lock()
 
     def image(self, image_id: int) -> Image:
