@@ -20,7 +20,7 @@ from model.data.sources import ArraySource
 from model.device import choose_device
 from model.train.augment import augment, colour_basis, draw
 from model.train.recipes import RECIPES, TrainingRecipe
-from scripts.benchmarks.settings import Loader
+from scripts.benchmarks.settings import Loader, check_positive
 from scripts.benchmarks.timing import Work, in_turn, table
 from scripts.command import Refused
 
@@ -42,6 +42,7 @@ class Reading:
 
 def measure(config: Loader) -> list[Reading]:
     """Time every form at every count. Raises BadDataset, NoSuchDevice, Refused."""
+    check_positive(config, "batch", "count", "rounds")
     keep_freed_memory()  # as scripts/train.py does
     readings = []
     with _dataset(config) as packed:

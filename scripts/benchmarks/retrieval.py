@@ -1,7 +1,6 @@
 """What a bundle's answers are worth and cost: accuracy, label agreement, exactness, time and memory."""
 
 import resource
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,9 @@ from numpy.typing import NDArray
 
 from index import Bundle, FlatIndex, Generation, Searcher, exact, gpus_of
 from model import Embedder, PackedSet, load_checkpoint
-from model.evaluation import Figure, Tally, check_fit
-from scripts.benchmarks.settings import Retrieval
-from scripts.benchmarks.timing import Timing, Work, in_turn, table
+from model.evaluation import Figure, Scores, Tally, check_fit
+from scripts.benchmarks.settings import Retrieval, check_positive
+from scripts.benchmarks.timing import Timing, Work, in_turn, table, timed
 from scripts.command import Refused
 
 K = 6  # Figure 4 shows six
@@ -49,40 +48,32 @@ class Retrieved:
 
 def measure(config: Retrieval) -> Retrieved:
     """Measure all of it. Raises BadBundle, BadDataset, BadCheckpoint, NoSuchDevice, Refused."""
+    check_positive(config, "checked", "rounds")
     generation, packed = Bundle(config.bundle).current(), PackedSet.open(config.data)
     checkpoint = load_checkpoint(generation.checkpoint)
     check_fit({str(config.bundle): checkpoint}, packed)
-    held_out = packed.split(config.split)
-    if len(held_out) < 2:
-        raise Refused(f"{config.data}: split {config.split!r} has {len(held_out)} images, at least two are needed")
+    images, labels = _held_out(packed, config.split)
     embedder = Embedder(checkpoint, config.device)
-    begun = time.perf_counter()
-    searcher = FlatIndex(generation.features, generation.ids, gpus=gpus_of(str(embedder.device)))
-    opened = time.perf_counter()
-    images = held_out.images(slice(0, len(held_out)))
-    read = time.perf_counter()
-    probabilities, features = embedder(images)
-    embedded = time.perf_counter()
-    found = np.concatenate([searcher.search(features[i : i + BLOCK], K)[1] for i in range(0, len(features), BLOCK)])
-    searched = time.perf_counter()
-    tally = Tally()
-    tally.add(torch.from_numpy(probabilities), torch.from_numpy(np.array(held_out.labels)))
-    scores = tally.scores()
+    gpus = gpus_of(str(embedder.device))
+    searcher, opening = timed(lambda: FlatIndex(generation.features, generation.ids, gpus=gpus))
+    (probabilities, features), embedding = timed(lambda: embedder(images))
+    found, searching = timed(lambda: nearest(searcher, features))
+    scores = scores_of(probabilities, labels)
     embed, search, numpy = single_requests(embedder, searcher, generation, images[:1], features[:1], config.rounds)
     return Retrieved(
         indexed=len(generation.ids),
-        held_out=len(held_out),
+        held_out=len(images),
         top1=scores.top1,
         top5=scores.top5,
-        agreement=agreement(labels_of(generation, found), held_out.labels),
+        agreement=agreement(labels_of(generation, found), labels),
         exact=as_brute_force(generation, features[: config.checked], found[: config.checked]),
         themselves=finding_themselves(generation, searcher, config.checked),
-        embedded_per_s=len(held_out) / (embedded - read),
-        searched_per_s=len(held_out) / (searched - embedded),
+        embedded_per_s=len(images) / embedding,
+        searched_per_s=len(images) / searching,
         embed_ms=embed.milliseconds,
         search_ms=search.milliseconds,
         numpy_ms=numpy.milliseconds,
-        opening_s=opened - begun,
+        opening_s=opening,
         peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     )
 
@@ -105,6 +96,18 @@ def shown(results: Retrieved) -> str:
         ["peak memory of this process", f"{r.peak_gib:.2f} GiB"],
     ]
     return f"{r.indexed:,} images indexed, {r.held_out:,} held out\n{table(['figure', 'value'], rows)}"
+
+
+def nearest(searcher: Searcher, features: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Ids of the K nearest of each query, (n, K), searched for BLOCK at once."""
+    return np.concatenate([searcher.search(features[i : i + BLOCK], K)[1] for i in range(0, len(features), BLOCK)])
+
+
+def scores_of(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:
+    """Accuracy of predictions (n, classes) for labels (n,)."""
+    tally = Tally()
+    tally.add(torch.from_numpy(probabilities), torch.from_numpy(labels))
+    return tally.scores()
 
 
 def labels_of(generation: Generation, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -163,6 +166,14 @@ def in_numpy(
     distances = lengths - 2 * (features @ query)
     nearest = np.argpartition(distances, K)[:K]
     return nearest[np.argsort(distances[nearest])]
+
+
+def _held_out(packed: PackedSet, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All images (n, S, S, 3) and labels (n,) of a split. Raises Refused for one that is too small to measure on."""
+    split = packed.split(name)
+    if len(split) < 2:
+        raise Refused(f"{packed.path}: split {name!r} has {len(split)} images, at least two are needed")
+    return split.images(slice(0, len(split))), np.array(split.labels)
 
 
 def _share(figure: Figure) -> str:

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import FlatIndex, exact, gpus_of
-from scripts.benchmarks.settings import Search
+from scripts.benchmarks.settings import Search, check_positive
 from scripts.benchmarks.timing import Work, in_turn, table
-from scripts.command import Refused
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,7 @@ class Searched:
 
 def measure(config: Search) -> list[Searched]:
     """Time every index at every batch size. Raises Refused."""
-    if min(config.rows, config.width, config.k, config.checked, config.rounds, *config.batch) < 1:
-        raise Refused("every number must be at least 1")
+    check_positive(config, "rows", "width", "batch", "k", "checked", "rounds")
     features, ids = noise(config.rows, config.width, seed=0), np.arange(config.rows, dtype=np.int64)
     queries = noise(max(*config.batch, config.checked), config.width, seed=1)
     _, expected = exact.nearest(features, ids, queries[: config.checked], config.k)

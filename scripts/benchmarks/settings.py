@@ -4,7 +4,9 @@ what needs no index can be measured where there is no FAISS.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from scripts.command import Refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +62,11 @@ class Retrieval:
     checked: int = 200  # held-out images whose six neighbours are compared with brute force in float64
     rounds: int = 20  # timed single requests, after three that are not
     json: bool = False  # print JSON instead of a table
+
+
+def check_positive(config: Any, *names: str) -> None:
+    """Raise Refused for a number, or one of several, that is below 1."""
+    for name in names:
+        value = getattr(config, name)
+        if min(value if isinstance(value, tuple) else (value,), default=0) < 1:
+            raise Refused(f"--{name} {value}: at least 1 is accepted")

@@ -5,13 +5,16 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from model.device import choose_device, device_name
 from model.provenance import commit
 
-__all__ = ["Timing", "Work", "conditions", "in_turn", "table"]
+__all__ = ["Timing", "Work", "conditions", "in_turn", "table", "timed"]
+
+T = TypeVar("T")
 
 Work = Callable[[], int]  # one round; it returns how many images, or queries, it handled
 
@@ -31,11 +34,7 @@ class Timing:
     @property
     def milliseconds(self) -> tuple[float, float, float]:
         """Of the fastest, the median and the slowest round."""
-        return (
-            min(self.seconds) * 1e3,
-            statistics.median(self.seconds) * 1e3,
-            max(self.seconds) * 1e3,
-        )
+        return min(self.seconds) * 1e3, statistics.median(self.seconds) * 1e3, max(self.seconds) * 1e3
 
 
 def in_turn(things: Mapping[str, Work], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
@@ -56,6 +55,13 @@ def in_turn(things: Mapping[str, Work], rounds: int, warm_up: int = 1) -> dict[s
     if uneven := [name for name, counts in handled.items() if len(counts) > 1]:
         raise ValueError(f"rounds of different sizes: {', '.join(uneven)}")
     return {name: Timing(tuple(taken), handled[name].pop()) for name, taken in seconds.items()}
+
+
+def timed(job: Callable[[], T]) -> tuple[T, float]:
+    """What `job` returns, and how many seconds it took, once."""
+    begun = time.perf_counter()
+    result = job()
+    return result, time.perf_counter() - begun
 
 
 def conditions() -> str:

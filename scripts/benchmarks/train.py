@@ -15,7 +15,7 @@ from model.network.tables import TABLES, Conv, Dense, Table
 from model.train.optimiser import SGD
 from model.train.recipes import RECIPES
 from model.train.schedule import Rates
-from scripts.benchmarks.settings import Train
+from scripts.benchmarks.settings import Train, check_positive
 from scripts.benchmarks.timing import Work, in_turn, table
 
 PLAIN, BARE = "plain torch, float32", "no response norm"
@@ -143,7 +143,8 @@ def forms(config: Train, batch: int) -> dict[str, Work]:
 
 
 def measure(config: Train) -> list[Step]:
-    """Time every form at every batch size. Raises NoSuchDevice."""
+    """Time every form at every batch size. Raises NoSuchDevice, Refused."""
+    check_positive(config, "batch", "classes", "rounds")
     if config.allocator:
         keep_freed_memory()
     steps = []

@@ -10,10 +10,12 @@ import torch
 
 from model.network.alexnet import AlexNet, initialise
 from model.network.tables import PAPER
+from scripts.benchmark import job
 from scripts.benchmarks import train
-from scripts.benchmarks.settings import Train
+from scripts.benchmarks.settings import Loader, Retrieval, Search, Train
 from scripts.benchmarks.timing import Timing, in_turn, table
 from scripts.benchmarks.train import Plain, without_norm
+from scripts.command import Refused
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,6 +69,21 @@ def test_a_training_step_is_compared_with_plain_torch_and_with_no_norm() -> None
     assert steps["fc7, float32"].of_plain == pytest.approx(ours / plain)
     assert steps["fc7, float32"].of_no_norm == pytest.approx(ours / bare)
     assert steps["plain torch, float32"].of_no_norm is None
+
+
+@pytest.mark.parametrize(
+    ("config", "flag"),
+    [
+        (Train(batch=(8, 0)), r"--batch \(8, 0\)"),
+        (Loader(rounds=0), "--rounds 0"),
+        (Loader(count=()), r"--count \(\)"),
+        (Search(k=-1), "--k -1"),
+        (Retrieval(checked=0), "--checked 0"),
+    ],
+)
+def test_numbers_below_one_are_refused(config: Train | Loader | Search | Retrieval, flag: str) -> None:
+    with pytest.raises(Refused, match=f"^{flag}: at least 1 is accepted$"):
+        job(config)
 
 
 def test_the_command_prints_json_for_machines() -> None:
