@@ -118,7 +118,7 @@ def _decoded(data: bytes, size: int, max_pixels: int) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # a broken remark is no reason to refuse a good image
+    except Exception:  # a broken EXIF tag is no reason to refuse a good image
         return 1
 
 
@@ -144,9 +144,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _silence_pillow() -> None:
-    """Ignore Pillow's warnings about odd metadata and size: here an image is decoded or refused, nothing between.
+    """Ignore Pillow's warnings about odd metadata and size: an image is either decoded or refused.
 
-    A filter, put in front whenever it is not there, because warnings.catch_warnings is not safe between threads.
+    The filter is added whenever it is not the first, because warnings.catch_warnings is not safe between threads.
     """
     rule = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
     if list(warnings.filters[:1]) != [rule]:
@@ -154,25 +154,25 @@ def _silence_pillow() -> None:
 
 
 def central(size: int, crop: int) -> slice:
-    """The rows, or columns, of the central crop: offset floor((S - C) / 2)."""
+    """Return the rows (and the columns) of the central crop: they start at floor((S - C) / 2)."""
     start = (size - crop) // 2
     return slice(start, start + crop)
 
 
 def minus_mean(crops: Tensor, mean_image: Tensor, out: Tensor | None = None) -> Tensor:
-    """uint8 (B, C, C, 3) -> float32, into `out` where given: minus the mean image's central crop.
+    """uint8 (B, C, C, 3) -> float32 of the same shape, into `out` if given: minus the mean image's central crop.
 
-    It is the central one wherever the crops were taken, as in the 2012 code.
+    The mean's crop is the central one, wherever the images' crops were taken, as in the 2012 code.
     """
     window = central(mean_image.shape[0], crops.shape[1])
     return torch.sub(crops, mean_image[window, window], out=out)
 
 
 def network_input(images: Tensor, mean_image: Tensor, crop: int) -> Tensor:
-    """uint8 (B, S, S, 3) -> float32 (B, 3, C, C), channels last in memory: central crop minus the mean image's.
+    """uint8 (B, S, S, 3) -> float32 (B, 3, C, C), channels last in memory: the central crop minus the mean image's.
 
-    0-255 scale, no division by the standard deviation. `mean_image` is float32 (S, S, 3) on the images' device.
-    Raises ValueError for shapes that do not fit together.
+    The scale stays 0-255: there is no division by a standard deviation. `mean_image` is float32 (S, S, 3), on the
+    images' device. Raises ValueError for shapes that do not fit together.
     """
     size = mean_image.shape[0]
     if images.shape[1:] != (size, size, 3) or mean_image.shape != (size, size, 3):
@@ -182,10 +182,10 @@ def network_input(images: Tensor, mean_image: Tensor, crop: int) -> Tensor:
 
 
 def ten_views(images: Tensor, mean_image: Tensor, crop: int) -> Iterator[Tensor]:
-    """Section 4.1's test views of uint8 (B, S, S, 3): four corners and the centre, then their mirror images.
+    """uint8 (B, S, S, 3) -> ten times float32 (B, 3, C, C): four corners and the centre, then their mirror images.
 
-    Ten times float32 (B, 3, C, C), one at a time so that memory stays at one batch; the prediction is the mean of the
-    ten softmax outputs.
+    Section 4.1's test views; the prediction is the mean of the ten softmax outputs. They are made one at a time, so
+    that memory holds one batch.
     """
     size = mean_image.shape[0]
     margin, centre = size - crop, central(size, crop).start

@@ -1,7 +1,7 @@
-"""The module built from a table.
+"""The network as a module, built from a table.
 
-B images, C channels held by this process, H x W pixels. The module knows no device, rank or path: where the paper's
-two columns meet (`sees="both"`) it calls `exchange`, a function it is given (identity when one process holds both).
+B images, C channels held by this process, H x W pixels. The module knows no device, rank or path. Where the paper's
+two columns meet (`sees="both"`) it calls `exchange`, which it is given: `identity` when one process holds both columns.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Exchange = Callable[[Tensor, str], Tensor]
 
 
 def identity(x: Tensor, edge: str) -> Tensor:  # noqa: ARG001
-    """The exchange of a process that holds every column: there is nothing to fetch."""
+    """The exchange of a process that holds every column: x as it is."""
     return x
 
 
@@ -65,7 +65,7 @@ class AlexNet(nn.Module):
             self.add_module(name, layer)
 
     def _share(self, channels: int) -> int:
-        """How many of a convolution's channels live here."""
+        """Return how many of a convolution's `channels` live here."""
         return channels * self.columns // self.table.columns
 
     def forward(self, x: Tensor, masks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -121,14 +121,14 @@ def _dropped(x: Tensor, kept: Tensor, row: Dense) -> Tensor:
 
 
 def _test_scale(before: Conv | Dense | None) -> float:
-    """By how much the test pass multiplies what the layer after `before` reads."""
+    """Return the factor on what the layer after `before` reads in the test pass."""
     return 1 - before.dropout if isinstance(before, Dense) and before.scaling == "test" else 1.0
 
 
 def initialise(network: AlexNet, generator: torch.Generator) -> AlexNet:
-    """Draw every weight from N(0, std) and set every bias, as the table's rows say (section 5); returns the network.
+    """Draw every weight from N(0, std) and set every bias, as the table's rows say (section 5). Return the network.
 
-    The network must hold every column: what `generator` gives must not depend on how the columns are spread.
+    The network must hold every column, so that the weights do not depend on how the columns are spread.
     """
     for name, row in network.table.named.items():
         initialise_layer(row, network.get_parameter(f"{name}.weight"), network.get_parameter(f"{name}.bias"), generator)

@@ -34,7 +34,7 @@ def dropout_masks(
 
 
 def _kept(batch: int, units: int, dropout: float, generator: torch.Generator) -> Tensor:
-    """bool (batch, units), false with probability `dropout` (to 1 in 65,536: four units share one 64-bit draw)."""
+    """bool (batch, units), False with probability `dropout`, rounded to 1 / 65,536: a 64-bit draw serves four units."""
     words = torch.empty(-(-batch * units // 4), dtype=torch.int64, device=generator.device)
     words.random_(-(2**63), None, generator=generator)
     draws = words.view(torch.int16)[: batch * units].view(batch, units)

@@ -4,16 +4,15 @@ B images, C channels, H x W pixels.
 
     b = a / (k + alpha * sum of a'^2 over n adjacent channels)^beta
 
-Why the fast form is fast (scripts/benchmark.py train compares the two): on a CPU the formula is bound by memory, not by
-arithmetic. Here the activations are walked through in blocks that stay in the cache; in a block
-the sum over a window of channels is one small matrix product with a band of ones, and ``x^-0.75`` is
-``rsqrt(x) * sqrt(rsqrt(x))``. The backward pass is written by hand and keeps only its input:
+On a CPU, memory limits the formula, not arithmetic (`scripts/benchmark.py train` compares the fast form with torch's).
+The fast form works on blocks of activations that stay in the cache. In a block, the sum over a window of channels is
+one small matrix product with a band of ones, and d^-0.75 is rsqrt(d) * sqrt(rsqrt(d)). The backward pass is written by
+hand and keeps only its input:
 
-    dx = g d^-beta - 2 alpha beta x window(g x d^-(beta+1))
+    dx = g d^-beta - 2 alpha beta x window(g x d^-(beta+1)),  d = k + alpha window(x^2)
 
-because a symmetric window is its own adjoint. It needs no compiler and runs in any float type. Other devices have the
-arithmetic and want one kernel that reads its input once: there the window is `size` shifted sums, in plain tensor code
-that torch.compile fuses and autograd goes back through.
+because a symmetric window is its own adjoint. It needs no compiler and runs in any float type. On other devices the
+window is `size` shifted sums, in plain tensor code for autograd and torch.compile, which can fuse it into one kernel.
 """
 
 from collections.abc import Callable, Iterator
@@ -65,7 +64,7 @@ def response_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
 
 
 def blocked_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
-    """For a CPU: block after block, with a backward pass written by hand."""
+    """For a CPU: one block after another, with a backward pass written by hand."""
     batch, channels, height, width = x.shape
     rows = x.permute(0, 2, 3, 1).reshape(-1, channels // groups)  # (B*H*W*groups, C/groups), no copy in channels_last
     index = torch.arange(channels // groups)
@@ -80,9 +79,9 @@ def blocked_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
 
 
 def fused_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:
-    """For other devices: steps that work element by element, so that torch.compile makes one kernel of them.
+    """For other devices: every step works element by element, so torch.compile can make one kernel of them.
 
-    It computes in at least float32: in a fused kernel the wider numbers stay in registers.
+    It computes in at least float32; in a fused kernel the wider numbers stay in registers.
     """
     batch, _, height, width = x.shape
     channels, reach = x.shape[1] // groups, norm.size // 2
@@ -102,7 +101,7 @@ def map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
 
 
 def blocked_map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
-    """For a CPU: block after block, with a backward pass written by hand."""
+    """For a CPU: one block after another, with a backward pass written by hand."""
 
     def window(values: Tensor, plus_k: bool) -> Tensor:
         sums = _map_sums(values, norm).mul_(norm.alpha)
@@ -113,7 +112,7 @@ def blocked_map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
 
 
 def fused_map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
-    """For other devices: steps that torch.compile fuses around the pooling. It computes in at least float32."""
+    """For other devices: plain tensor code around one pooling. It computes in at least float32."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     out = wide * _power(norm.k + norm.alpha * _map_sums(wide * wide, norm), norm.beta)
     return out.to(x.dtype)

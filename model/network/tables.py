@@ -1,6 +1,6 @@
 """The network as a table: rows of plain data, so that an architecture is read off at a glance.
 
-An ablation is one changed row. alexnet.py makes a module of a table.
+An ablation is one changed row. alexnet.py builds the module that a table describes.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ class Conv:
     """One convolutional layer: `channels` kernels over both columns together, then the steps of `then` in order.
 
     The steps are a ReLU, `norm` (section 3.3), `map_norm` (the same within each map) and `pool` (the maximum of 3 x 3
-    pixels, stride 2: section 3.4). Raises ValueError for words that are none of the Literals'.
+    pixels, stride 2: section 3.4). Raises ValueError for a word that `Sees` or `Step` does not have.
     """
 
     channels: int
@@ -59,10 +59,10 @@ class Conv:
 class Dense:
     """One fully connected layer; it sees both columns.
 
-    Dropout lowers the mean of what the next layer reads; `scaling` says when that is made up for. "train": in training
-    the kept outputs are divided by 1 - dropout ("inverted" dropout, as in Caffe and torch). "test": in the test pass
-    the next layer reads the outputs times 1 - dropout (section 4.2 and the 2012 code). With the same initial weights
-    the next layer then starts at 1 - dropout times the scale, and learns more slowly.
+    Dropout lowers the mean of what the next layer reads, and `scaling` says where the code corrects this. "train": the
+    outputs that are kept in training are divided by 1 - dropout ("inverted" dropout, as in Caffe and torch). "test":
+    the next layer reads the outputs times 1 - dropout in the test pass (section 4.2 and the 2012 code). With "test" and
+    the same initial weights, the next layer starts at a smaller scale and learns more slowly.
     """
 
     units: int | None  # None: as many as there are classes, and no ReLU
@@ -77,8 +77,10 @@ class Dense:
 
 @dataclass(frozen=True)
 class Table:
-    """A whole network: rows from the image to the classes. The last two are the hidden layer that is the embedding, and
-    the classes; raises ValueError where they are not."""
+    """A whole network: rows from the image to the classes.
+
+    Raises ValueError unless the last two rows are the hidden layer that gives the embedding, and Dense(None).
+    """
 
     name: str
     crop: int  # the network's input is crop x crop pixels
@@ -86,15 +88,15 @@ class Table:
     columns: int = 2
     norm: ResponseNorm = ResponseNorm()
     map_norm: ResponseNorm = ResponseNorm()
-    norm_crosses: bool = False  # may a norm's window reach from one column into the other?
-    input_scale: float = 1.0  # conv1 reads (pixels - mean) times this
+    norm_crosses: bool = False  # True: a window of `norm` reaches from one column into the other
+    input_scale: float = 1.0  # conv1 reads (pixels - mean) x input_scale
 
     def __post_init__(self) -> None:
         self.width  # noqa: B018 (raises)
 
     @property
     def named(self) -> dict[str, Conv | Dense]:
-        """conv1 ... fc8 -> row."""
+        """Rows by name: conv1, conv2, ... fc8, numbered through."""
         return {f"{'conv' if isinstance(row, Conv) else 'fc'}{i}": row for i, row in enumerate(self.rows, 1)}
 
     @property
@@ -131,7 +133,7 @@ PAPER = Table(
     ),
 )
 
-# What the 2012 code does otherwise (layers-145.cfg): layer 1 is normalised and pooled before its ReLU, layer 2 has a
+# The 2012 code's differences (layers-145.cfg): layer 1 is normalised and pooled before its ReLU, layer 2 has a
 # second norm within each map, alpha is divided by the window, and conv3-5 start at 0.03.
 RELEASE = Table(
     name="release",
@@ -151,7 +153,7 @@ RELEASE = Table(
 )
 
 # The same eight layers for 32 x 32 images, 28 x 28 crops: small enough to train on two CPU cores in minutes. Inputs
-# are brought to unit variance and weights start as He et al. 2015 have it, for the few epochs there are.
+# are scaled to unit variance and weights start as in He et al. 2015, because there are only a few epochs.
 CIFAR = Table(
     name="cifar",
     crop=28,

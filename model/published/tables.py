@@ -1,7 +1,7 @@
-"""Two AlexNets that others trained on ILSVRC-2012 and publish, as tables of their own, and their weights in our order.
+"""Two AlexNets that others trained on ILSVRC-2012 and published: a table of each, and its weights in our order.
 
-Neither is the paper's network to the letter; the tables say where. A converter is a pure function from the source's
-tensors to ours, and equality with the source's own network is a test.
+Both differ from the paper's network, as the comments on the tables say. A converter is a pure function from the
+source's tensors to ours; tests compare the result with the source's own network.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ __all__ = ["CAFFE", "CAFFE_MEAN", "TORCHVISION", "TORCHVISION_MEAN", "BadWeights
 
 
 class BadWeights(ValueError):
-    """The file does not hold the published network that it should; the message names the layer and what is wrong."""
+    """The file does not hold the published network; the message names the layer and what is wrong."""
 
 
-# BVLC's bvlc_alexnet: the paper's order of steps and two groups, but crops of 227 pixels with no edge to hang over,
-# alpha divided by the window, k = 1, and a norm's window reaches across the two groups. Its biases start at 0.1: "1
-# gave flat loss". Top-1 57.1 %, top-5 80.2 % on the validation set's centre view, of images that were warped to
-# 256 x 256 where ours keep their shape.
+# BVLC's bvlc_alexnet has the paper's order of steps and two groups. It differs in its crops of 227 pixels (no window
+# hangs over the edge), in alpha divided by the window, in k = 1, in windows of the norm that reach across the two
+# groups, in biases that start at 0.1 ("1 gave flat loss") and in inverted dropout. Published figures: top-1 57.1 %,
+# top-5 80.2 % on the centre view of validation images warped to 256 x 256, where ours keep their shape.
 CAFFE = Table(
     name="caffe",
     crop=227,
@@ -42,9 +42,10 @@ CAFFE = Table(
 )
 CAFFE_MEAN = (122.67891434, 116.66876762, 104.00698793)  # RGB means of Caffe's own ilsvrc_2012 mean image
 
-# torchvision's alexnet: the one tower of "One weird trick" (2014), narrower, with no normalisation. Its dropout stands
-# before fc6 and fc7, ours after them, so fine-tuning drops fc6's and fc7's outputs, not pool5's and fc6's; evaluation
-# has none. Top-1 56.5 %, top-5 79.1 % on the centre view of images that were resized bilinearly, ours bicubically.
+# torchvision's alexnet is the narrower network of "One weird trick" (2014): one column, no normalisation. Its dropout
+# is before fc6 and fc7, ours is after them. So fine-tuning here drops outputs of fc6 and fc7, not of pool5 and fc6;
+# evaluation drops none. Published figures: top-1 56.5 %, top-5 79.1 % on the centre view of images that were resized
+# bilinearly, ours are resized bicubically.
 TORCHVISION = Table(
     name="torchvision",
     crop=224,
@@ -59,8 +60,8 @@ TORCHVISION = Table(
         Dense(None, std=None),  # classes
     ),
     columns=1,
-    # One scale for all channels, so that fine-tuning sees conv1 at its own size; what is left per channel (2 %) goes
-    # into conv1's weights. Folding all of it would make conv1's learning rate 57 x 57 times what it was.
+    # One scale for all channels; what is left per channel (2 %) goes into conv1's weights. With the whole scale in the
+    # weights, conv1 would learn 57 x 57 times as fast in fine-tuning.
     input_scale=1 / (255 * 0.225),
 )
 TORCHVISION_STD = (0.229, 0.224, 0.225)  # RGB, of pixels in [0, 1]
@@ -100,7 +101,7 @@ def from_torchvision(state: Mapping[str, Tensor], table: Table = TORCHVISION) ->
     """torchvision's state dict -> our weights by name. Raises BadWeights.
 
     It normalises pixels, (x / 255 - mean) / std, and pads with zeros after that. Here the mean is subtracted, the
-    table scales, and conv1's weights carry the rest; a zero of the padding is zero both ways, so nothing changes.
+    table scales, and conv1's weights carry the rest. A zero of the padding is zero either way.
     """
     found = {}
     for name in table.named:
@@ -117,7 +118,7 @@ def from_torchvision(state: Mapping[str, Tensor], table: Table = TORCHVISION) ->
 
 
 def _fitted(found: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
-    """The tensors in the table's shapes, ones in front dropped or added. Raises BadWeights."""
+    """Return the tensors in the table's shapes, with ones in front dropped or added. Raises BadWeights."""
     with torch.device("meta"):
         expected = AlexNet(table, found[f"{table.last}.bias"].numel()).state_dict()
     fitted = {}
@@ -132,7 +133,7 @@ def _fitted(found: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
 
 
 def _significant(shape: Sequence[int]) -> tuple[int, ...]:
-    """Without the ones in front: Caffe's older files write (1, 1, 4096, 9216) for a matrix."""
+    """Return the shape without the ones in front: Caffe's older files write (1, 1, 4096, 9216) for a matrix."""
     start = next((i for i, side in enumerate(shape) if side != 1), len(shape))
     return tuple(shape[start:])
 

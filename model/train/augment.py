@@ -1,7 +1,7 @@
 """What training does to an image (section 4.1: crop, mirror, colour noise), on the device.
 
-Every draw is a pure function of (seed, step, position in the global batch): any replica, rank or resumed run draws the
-same one. B images, S their stored side, C the crop's, m = S - C the margin.
+Every draw is a pure function of (seed, step, position in the global batch), so any replica, rank or resumed run draws
+the same numbers. B images, S their stored side, C the crop's, m = S - C the margin.
 """
 
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ class AugmentationParameters:
     alpha: NDArray[np.float32] | None  # (B, 3) standard normal, one a principal component; None: colours are left alone
 
     def rows(self, rows: slice) -> "AugmentationParameters":
-        """The draws of one replica's images."""
+        """Return the parameters of some of the images: those of one replica."""
         alpha = None if self.alpha is None else self.alpha[rows]
         return AugmentationParameters(self.top[rows], self.left[rows], self.mirror[rows], alpha)
 
 
 def draw(seed: int, step: int, batch: int, recipe: TrainingRecipe, *, colour: bool) -> AugmentationParameters:
-    """The draws of step `step` for the whole global batch; `crop_chunk` neighbours share a crop and a mirror."""
+    """Draw the parameters of step `step` for the global batch; `crop_chunk` neighbours share a crop and a mirror."""
     random = numpy_generator(seed, Stream.AUGMENTATION, step)
     margin = recipe.stored - recipe.crop
     offsets = margin + 1 if recipe.inclusive_crops else max(margin, 1)
@@ -50,11 +50,11 @@ def draw(seed: int, step: int, batch: int, recipe: TrainingRecipe, *, colour: bo
 
 
 def colour_basis(recipe: TrainingRecipe, pca: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Tensor:
-    """What a standard normal draw per component is multiplied by to become grey levels: float32 (3 components, 3 RGB).
+    """Return float32 (3 components, 3 RGB): alpha (B, 3) times this is the colour offset in grey levels.
 
-    `pca` is the packed set's: eigenvalues (3,) and eigenvectors (3, 3), one a row, of RGB on the 0-255 scale. The
-    paper's 0.1 x eigenvalue is meant for pixels in [0, 1], where eigenvalues are 255^2 times smaller, and comes back to
-    grey levels x 255; the release multiplies by the root.
+    `pca` is the packed dataset's: eigenvalues (3,) and eigenvectors (3, 3), one per row, of RGB on the 0-255 scale. The
+    paper's 0.1 x eigenvalue is meant for pixels in [0, 1]: there an eigenvalue is 255^2 times smaller, and an offset is
+    255 times smaller. The release multiplies by the square root of the eigenvalue.
     """
     values, vectors = pca
     size = values / 255 if recipe.colour == "eigenvalue" else np.sqrt(np.maximum(values, 0))
@@ -66,11 +66,11 @@ def augment(
 ) -> Tensor:
     """uint8 (B, S, S, 3) -> float32 (B, 3, C, C), channels last in memory.
 
-    Crop and mirror, minus the mean image's central crop (wherever the crop was taken), plus the colour offset; the
-    release then divides by 1.1. `mean_image` float32 (S, S, 3) and `basis` (`colour_basis`) are on the images' device.
+    Crop and mirror, minus the mean image's central crop, plus the colour offset; the release then divides by 1.1.
+    `mean_image` float32 (S, S, 3) and `basis` (`colour_basis`) are on the images' device.
     """
-    # (B, 1, C * 3): added a row of pixels at a time, which costs less than three numbers at a time.
     parameters = _sent(augmentation, images.device)
+    # (B, 1, C * 3): added to a row of pixels at a time, which costs less than three numbers at a time.
     offsets = None if augmentation.alpha is None else parameters[:, 3:] @ basis
     offsets = None if offsets is None else offsets.repeat(1, recipe.crop)[:, None]
     pixels = torch.empty((len(images), recipe.crop, recipe.crop, 3), device=images.device)
@@ -116,7 +116,7 @@ def _gathered(images: Tensor, parameters: Tensor, crop: int) -> Tensor:
 
 
 def _copied(images: Tensor, augmentation: AugmentationParameters, crop: int) -> Tensor:
-    """The same on a processor, where copying views with NumPy costs less than gathering."""
+    """The same on a CPU, where copying views with NumPy costs less than gathering."""
     pixels = images.numpy()
     cropped = np.empty((len(pixels), crop, crop, 3), np.uint8)
     for image, (top, left) in enumerate(zip(augmentation.top, augmentation.left, strict=True)):

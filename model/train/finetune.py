@@ -1,7 +1,7 @@
-"""Where training starts when it does not start from nothing: another run's network, with a new last layer.
+"""Fine-tuning: training that starts from another run's network, with a new last layer.
 
-The new run sees images as the old one did: the checkpoint's table, mean image, stored size and crop are kept, because
-the weights expect them; the recipe's rates are a tenth.
+The checkpoint's table, mean image, stored size and crop are kept, because its weights expect them. The recipe's rates
+are divided by ten.
 """
 
 from collections.abc import Collection
@@ -20,20 +20,20 @@ __all__ = ["Start", "fine_tuning", "start"]
 
 @dataclass(frozen=True)
 class Start:
-    """What a run that goes on from a checkpoint begins with."""
+    """What a fine-tuning run begins with."""
 
     table: Table
     weights: dict[str, Tensor]  # the one-process form, the run's own copies
     mean_image: Tensor  # float32 (S, S, 3): the checkpoint's, not the new images'
-    frozen: tuple[str, ...]  # layers that keep their weights, in the table's order
+    frozen: tuple[str, ...]  # names of layers that keep their weights, in the table's order
 
 
 def start(
     checkpoint: Checkpoint, classes: tuple[str, ...], generator: torch.Generator, frozen: Collection[str] = ()
 ) -> Start:
-    """The checkpoint's network for `classes`: all weights kept but the last layer's, which is drawn anew.
+    """Return the checkpoint's network for `classes`: its weights, with a last layer that is drawn anew.
 
-    The last layer, too, is kept when the classes are the checkpoint's own, in its order. frozen: names of layers that
+    The last layer is kept as well when the classes are the checkpoint's own, in its order. frozen: names of layers that
     will not learn. Raises BadCheckpoint for weights that are not their table's and for layers that cannot be frozen.
     """
     checkpoint.network()  # refuses weights that are not the table's
@@ -57,8 +57,8 @@ def start(
 
 
 def fine_tuning(recipe: TrainingRecipe, checkpoint: Checkpoint) -> TrainingRecipe:
-    """`recipe` for a network that is trained already: its own image sizes, and a tenth of every rate.
+    """Return `recipe` for a network that is trained already: with its image sizes, and a tenth of every rate.
 
-    A tenth is what the 2012 code's fine-tuned network (146) began with: 0.001 where training begins with 0.01.
+    The 2012 code's fine-tuned network (146) began with 0.001, where training from the start begins with 0.01.
     """
     return replace(recipe.scaled(0.1), stored=checkpoint.recipe.stored, crop=checkpoint.recipe.crop)

@@ -1,4 +1,4 @@
-"""How each preset is trained: every difference between the paper's text and the 2012 source release, named once.
+"""How each preset is trained. Every difference between the paper's text and the 2012 code is a named setting.
 
 The network itself is a table in network/tables.py; this is the other half of a preset. Numbers are the paper's
 (section 5) unless a comment says so.
@@ -15,7 +15,7 @@ Colour = Literal["none", "eigenvalue", "stdev"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """Everything that the training of one preset needs beside the table and the data."""
+    """What the training of a preset needs besides the table and the data."""
 
     stored: int = 256  # pixels on a side of a stored image
     crop: int = 224  # pixels on a side of a network input
@@ -28,7 +28,7 @@ class TrainingRecipe:
     bias_decay: float = 1.0  # decay of biases / decay of weights
     schedule: ScheduleName = "plateau"
     drops: int = 3  # plateau: how often the rate is divided by ten before a stall ends the run
-    patience: int = 3  # plateau: epochs with no better validation error that count as a stall
+    patience: int = 3  # plateau: epochs in a row without a lower validation error that are a stall
     levels: tuple[float, ...] = ()  # dexp: rate of weights in equal parts of the run
     bias_levels: tuple[float, ...] = ()  # dexp: rate of biases in equal parts of the run
     crop_chunk: int = 1  # images that share one crop and mirror
@@ -37,11 +37,11 @@ class TrainingRecipe:
     colour_off: float = 0.0  # last share of the epochs that is trained without colour noise
 
     def coloured(self, epoch: int) -> bool:
-        """Whether epoch `epoch`, counted from 0, has colour noise."""
+        """Return True when epoch `epoch`, counted from 0, has colour noise."""
         return self.colour != "none" and epoch < round(self.epochs * (1 - self.colour_off))
 
     def scaled(self, factor: float) -> "TrainingRecipe":
-        """Every learning rate times `factor`."""
+        """Return a copy with every learning rate multiplied by `factor`."""
         return replace(
             self,
             rate=self.rate * factor,
@@ -50,8 +50,7 @@ class TrainingRecipe:
         )
 
 
-# Section 4.1 counts 32 x 32 x 2 crops, and its noise is 0.1 x eigenvalue, which needs pixels in [0, 1] to be noise at
-# all.
+# Section 4.1 counts 32 x 32 x 2 crops. Its noise is 0.1 x eigenvalue, which is small only for pixels in [0, 1].
 PAPER = TrainingRecipe()
 
 # The 2012 code: biases learn twice as fast and do not decay, one crop per 32 images, noise by standard deviation. Its

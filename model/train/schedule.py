@@ -1,7 +1,7 @@
 """The learning rate at every step: as the paper steered it, as the release automated it, and one cycle for short runs.
 
-A schedule is a frozen value; what a schedule has seen (validation errors) is a `Stalls` value that travels in the
-resume state, so the rate at a step is a pure function of both and a resumed run cannot drift.
+A schedule is a frozen value. What it remembers of validation errors is a `Stalls` value, which is saved with the
+training state. The rate at a step is a pure function of the two, so a resumed run has the same rates.
 """
 
 import math
@@ -32,10 +32,11 @@ class Stalls:
     waited: int = 0  # epochs without a lower one that count towards a stall
     drops: int = 0  # stalls so far: times that the rate was divided
 
-    def after(self, error: float, patience: int, learned: float = math.inf) -> "Stalls":
-        """The value after one more epoch with this validation error. The `patience`-th epoch of a stall is a drop.
+    def after(self, error: float, patience: int, learned: float) -> "Stalls":
+        """Return what to remember after one more epoch with this validation error.
 
-        Nothing counts before an error below `learned` was seen (see `clearly_below_chance`).
+        `patience` epochs in a row without a lower error are a stall, which is a drop. Epochs count only after an error
+        below `learned` was seen (see `clearly_below_chance`).
         """
         if error < self.best:
             return Stalls(error, 0, self.drops)
@@ -47,28 +48,26 @@ class Stalls:
 
 
 class Schedule(Protocol):
-    """Rates by step; `stalls` is ignored by schedules that are fixed in advance."""
+    """Rates by step. A schedule that is fixed in advance ignores `stalls`."""
 
     def rates(self, step: int, stalls: Stalls) -> Rates:
         """Rates of step `step`, counted from 0."""
 
     def observe(self, stalls: Stalls, error: float) -> Stalls:
-        """What to remember after an epoch that ended with this validation error."""
+        """Return what to remember after an epoch that ended with this validation error."""
 
     def ended(self, stalls: Stalls) -> bool:
-        """Whether the run is over before its last epoch."""
+        """Return True when the run should end now, before its last epoch."""
 
 
 class _Fixed:
-    """Known in advance: validation changes nothing."""
+    """A schedule that is fixed in advance: validation errors do not change it."""
 
     def observe(self, stalls: Stalls, error: float) -> Stalls:
-        """Nothing to remember."""
         del error
         return stalls
 
     def ended(self, stalls: Stalls) -> bool:
-        """Never early."""
         del stalls
         return False
 
@@ -77,8 +76,8 @@ class _Fixed:
 class Plateau:
     """Divide by ten when validation error stops improving, `drops` times; the next stall ends the run (section 5).
 
-    `paper` starts with a long plateau at chance, which is no reason to lower the rate: its loss stays near ln(classes)
-    for thousands of steps. A stall counts only after an error below `learned` was seen.
+    `paper` guesses for its first thousands of steps: its loss stays near ln(classes). That is no reason to lower the
+    rate, so a stall counts only after an error below `learned` was seen.
     """
 
     rate: float
@@ -88,30 +87,27 @@ class Plateau:
     learned: float
 
     def rates(self, step: int, stalls: Stalls) -> Rates:
-        """The base rate divided by ten per drop so far."""
         del step
         rate = self.rate / 10 ** min(stalls.drops, self.drops)
         return Rates(rate, rate * self.bias_rate)
 
     def observe(self, stalls: Stalls, error: float) -> Stalls:
-        """Count the epochs without improvement."""
         return stalls.after(error, self.patience, self.learned)
 
     def ended(self, stalls: Stalls) -> bool:
-        """One stall more than there are drops."""
         return stalls.drops > self.drops
 
 
 @dataclass(frozen=True)
 class Levels(_Fixed):
-    """Equal parts of the run at fixed rates; weights and biases have a list each (the release's "dexp": 4 and 2)."""
+    """Equal parts of the run at fixed rates, in a list for weights and one for biases (release's "dexp": 4 and 2)."""
 
     weights: tuple[float, ...]
     biases: tuple[float, ...]
     steps: int
 
     def rates(self, step: int, stalls: Stalls) -> Rates:
-        """The level that `step` falls into; the last one from the end on."""
+        """Return the level of the part that `step` is in; after the end, the last level."""
         del stalls
         return Rates(self._at(self.weights, step), self._at(self.biases, step))
 
@@ -121,7 +117,7 @@ class Levels(_Fixed):
 
 @dataclass(frozen=True)
 class OneCycle(_Fixed):
-    """Up in a straight line to `rate` over the first quarter, down in another to nearly nothing at the last step."""
+    """A straight line up to `rate` over the first quarter of the run, and another down to almost 0 at the last step."""
 
     rate: float
     bias_rate: float
@@ -129,7 +125,7 @@ class OneCycle(_Fixed):
     warm: float = 0.25  # share of the run that rises
 
     def rates(self, step: int, stalls: Stalls) -> Rates:
-        """Highest at the end of the rise; never 0, so no step is lost."""
+        """Return a rate above 0, so that every step changes the weights; the highest is at the end of the rise."""
         del stalls
         top = self.warm * self.steps
         share = (step + 1) / top if step + 1 <= top else (self.steps - step) / (self.steps - top + 1)
@@ -138,12 +134,13 @@ class OneCycle(_Fixed):
 
 
 def clearly_below_chance(labels: NDArray[np.int64]) -> float:
-    """The validation error below which a network has learned something, for validation labels (n,), n >= 1.
+    """Return the validation error below which a network has learned something, for validation labels (n,), n >= 1.
 
-    Always naming the most frequent class is right on `hits` of the n images (1 / classes of them where all classes are
-    as frequent). A random guess is right about as often, with a standard deviation of sqrt(hits (1 - hits / n)).
-    Five standard deviations and two images more are out of its reach, also where `hits` is below 1. So few images that
-    this is more than n cannot tell learning from luck: the result is below 0, and no error is lower.
+    A network that always names the most frequent class is right on `hits` of the n images; with equally frequent
+    classes, hits = n / classes. A network that guesses is right about as often, with a standard deviation of
+    sqrt(hits (1 - hits / n)). It does not reach five standard deviations and two images more. The two images matter
+    where n / classes is small. If this is more than n, there are too few images to tell learning from luck: the result
+    is below 0, and no error is lower.
     """
     images = len(labels)
     hits = int(np.unique_counts(labels).counts.max())
@@ -151,7 +148,7 @@ def clearly_below_chance(labels: NDArray[np.int64]) -> float:
 
 
 def schedule_of(recipe: TrainingRecipe, steps: int, labels: NDArray[np.int64]) -> Schedule:
-    """The recipe's schedule for a run of `steps` (>= 1) steps in all, validated on images with these labels (n,)."""
+    """Return the recipe's schedule for a run of `steps` steps (>= 1), validated on images with these labels (n,)."""
     if recipe.schedule == "plateau":
         learned = clearly_below_chance(labels)
         return Plateau(recipe.rate, recipe.bias_rate, recipe.drops, recipe.patience, learned)

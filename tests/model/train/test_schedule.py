@@ -90,7 +90,7 @@ def test_what_is_clearly_below_chance_is_near_it_where_images_are_many() -> None
 
 
 def test_a_nan_error_counts_as_no_improvement() -> None:
-    assert Stalls(best=0.5).after(math.nan, patience=3) == Stalls(best=0.5, waited=1)
+    assert Stalls(best=0.5).after(math.nan, patience=3, learned=0.9) == Stalls(best=0.5, waited=1)
 
 
 def test_one_cycle_rises_for_a_quarter_and_falls_to_almost_nothing() -> None:
