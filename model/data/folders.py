@@ -11,10 +11,11 @@ __all__ = ["folder_source", "open_source"]
 
 
 def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None = None) -> EncodedSource:
-    """The images of a folder of class folders, sorted by class, then by name. Raises BadDataset if there are none.
+    """The images of a folder of class folders, sorted by class, then by name.
 
     A class is a folder's name; its subfolders count too. Files that lie outside any folder have label -1; names that
-    begin with a dot are left out. `classes`, where given, are the only ones allowed, and in that order.
+    begin with a dot are left out. `classes`, where given, are the only ones allowed, in that order. Raises BadDataset
+    where there are no images, or other classes.
     """
     root = Path(path)
     if not root.is_dir():
@@ -32,9 +33,9 @@ def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None =
 
 
 def open_source(path: Path | str, size: int, split: str = "train") -> EncodedSource | PackedSource:
-    """A packed set's split, or a folder of class folders (its train/ where it has one). Raises BadDataset.
+    """Open a packed dataset's split, or a folder of class folders (its subfolder `split` where it has one).
 
-    Raises BadDataset too for a packed set whose images are not `size` pixels wide.
+    Raises BadDataset for anything else, and for a packed dataset whose images are not `size` pixels wide.
     """
     path = Path(path)
     if (path / "meta.json").is_file():

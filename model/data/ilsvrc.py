@@ -1,11 +1,11 @@
-"""The ILSVRC-2012 archives as they come: images are read where they lie, nothing is unpacked.
+"""The ILSVRC-2012 archives: images are read from within them, nothing is unpacked.
 
     train tar       n01440764.tar ... one tar a class, by WordNet id, each of JPEG files
     validation tar  ILSVRC2012_val_00000001.JPEG ...
     devkit tar.gz   */data/meta.mat: WordNet ids, ILSVRC ids, words
                     */data/ILSVRC2012_validation_ground_truth.txt: an ILSVRC id a line, in the order of the images
 
-A class id here is a place in the sorted WordNet ids, as in torchvision and Caffe; the kit counts in its own order.
+A class id here is a position in the sorted WordNet ids, as in torchvision and Caffe. The kit's own ids differ.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ NUMBER = re.compile(r"_(\d+)\.JPEG$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Devkit:
-    """What the development kit says about the classes and the validation images."""
+    """The classes and the validation images' labels, from the development kit."""
 
-    wnids: tuple[str, ...]  # WordNet ids, sorted: a class id is a place in here
+    wnids: tuple[str, ...]  # WordNet ids, sorted: a class id is a position here
     names: tuple[str, ...]  # as `class_names` makes them
     truth: tuple[int, ...]  # class id of validation image 1, 2, ...
 
@@ -55,7 +55,7 @@ def ilsvrc_sources(
 
 
 def read_devkit(path: Path) -> Devkit:
-    """Read the kit's archive. Raises BadDataset when a file is missing or does not say what it should."""
+    """Read the kit's archive. Raises BadDataset when a file is missing or does not fit the others."""
     files = _kit_files(path)
     synsets = read_mat(files["meta.mat"]).get("synsets")
     try:
@@ -158,7 +158,7 @@ def _members(path: Path, file: BinaryIO, start: int, stop: int) -> Iterator[tarf
 
 
 def _reported(walked: Iterable[tarfile.TarInfo], path: Path, report: Report) -> Iterator[tarfile.TarInfo]:
-    """The same members; `report` is called with the megabytes that lie behind, once for each at most."""
+    """Pass the members on, and report the megabytes that are behind, at most one call a megabyte."""
     reached, total = 0, path.stat().st_size // MEGABYTE
     for member in walked:
         yield member
@@ -175,7 +175,7 @@ def _encoded(path: Path, member: tarfile.TarInfo, name: str, label: int) -> Enco
 
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """What goes wrong with an archive, in words that name it."""
+    """Turn what goes wrong with an archive into a BadDataset that names it."""
     try:
         yield
     except (tarfile.TarError, EOFError, zlib.error) as error:

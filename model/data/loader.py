@@ -1,9 +1,8 @@
-"""From a packed split to batches on the device: a shuffle that outgrows memory gracefully, reads ahead in the
-background.
+"""From a packed split to batches on the device: shuffled, and read ahead by threads.
 
 An epoch's order is a pure function of (seed, epoch): blocks of neighbouring rows in random order, then every row at
-random within a window of many blocks. A set that fits the window (2 GiB) is shuffled fully; of a larger one a window's
-pages stay in memory while it is used, so that disk reads stay runs of neighbouring rows.
+random within a window of many blocks. A dataset that fits the window (2 GiB) is shuffled fully. Of a larger one, the
+pages of one window stay in memory while it is used, so that the disk is read in runs of neighbouring rows.
 """
 
 from collections import deque
@@ -30,14 +29,14 @@ THREADS = 2  # that read
 
 
 class Dataset(Protocol):
-    """Labelled stored images by row: a packed split, or a part of one."""
+    """Stored images with labels, by row: a packed split or a subset of one."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
         """(n,)"""
 
     def __len__(self) -> int:
-        """How many rows."""
+        """The number of rows."""
 
     def images(self, rows: Rows, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """uint8 (b, S, S, 3), into `out` where given."""
@@ -45,7 +44,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class Subset:
-    """Some rows of a split, as a split of their own."""
+    """Some rows of a dataset, as a dataset of their own."""
 
     whole: Dataset
     rows: NDArray[np.int64]
@@ -72,7 +71,7 @@ class Batch:
 
 
 def order(seed: int, epoch: int, rows: int, window: int, block: int = BLOCK) -> NDArray[np.int64]:
-    """Epoch `epoch`'s order of `rows` rows: each exactly once, mixed within `window` places; int64 (rows,)."""
+    """The order of `rows` rows in one epoch: each once, mixed within windows of `window` rows; int64 (rows,)."""
     random = numpy_generator(seed, Stream.ORDER, epoch)
     blocks = random.permutation(-(-rows // block))
     mixed = (blocks[:, None] * block + np.arange(block)).reshape(-1)
@@ -83,17 +82,20 @@ def order(seed: int, epoch: int, rows: int, window: int, block: int = BLOCK) -> 
 
 
 def window_of(size: int) -> int:
-    """How many stored images of `size` x `size` pixels are mixed with each other."""
+    """The number of stored images of `size` x `size` pixels that are mixed with each other."""
     return max(WINDOW_BYTES // (size * size * 3), BLOCK)
 
 
 def in_order(rows: int, batch: int) -> list[NDArray[np.int64]]:
-    """Every row once, in order, the last batch shorter."""
+    """Batches of row numbers: every row once, in order; the last batch may be shorter."""
     return np.split(np.arange(rows), range(batch, rows, batch)) if rows else []
 
 
 def read(source: Dataset, batches: Iterable[NDArray[np.int64]], size: int, device: torch.device) -> Generator[Batch]:
-    """The images and labels of each batch of row numbers, read ahead by threads into a ring of reused buffers."""
+    """Yield the images and labels of each batch of row numbers.
+
+    Threads read up to AHEAD batches ahead, into a ring of buffers that are used again.
+    """
     transfer = transfer_to(device)
     ring = deque(_Buffer(transfer) for _ in range(AHEAD + 1))
     labels = source.labels
@@ -125,7 +127,7 @@ class _Buffer:
         self.sent: Sent | None = None
 
     def load(self, source: Dataset, labels: NDArray[np.int64], rows: NDArray[np.int64], size: int) -> Sent:
-        """Read `rows` and start their way to the device."""
+        """Read `rows` and start to send them to the device."""
         if self.sent is not None:
             self.sent.wait()
         self.images = self._memory(self.images, len(rows) * size * size * 3)

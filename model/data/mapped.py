@@ -1,4 +1,4 @@
-"""A dataset's files, memory-mapped and held to the dtype and shape that they should have."""
+"""Map a dataset's files into memory and check their dtypes and shapes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ __all__ = ["BadDataset", "array", "content", "text"]
 
 
 class BadDataset(ValueError):
-    """A dataset that is missing, incomplete, damaged, or not one; the message says what and what to do."""
+    """A dataset that is missing, incomplete, damaged or unusable; the message says what to do."""
 
 
 def array(file: Path, kind: type[np.generic], shape: Sequence[int | None]) -> NDArray[Any]:
-    """Memory-map an .npy file, holding it to its dtype and shape (None: any)."""
+    """Memory-map an .npy file of this dtype and shape (None: any length). Raises BadDataset."""
     array = _readable(file, lambda: np.load(file, mmap_mode="r", allow_pickle=False))
     fits = len(array.shape) == len(shape) and all(
         want in (None, got) for got, want in zip(array.shape, shape, strict=True)
@@ -27,8 +27,8 @@ def array(file: Path, kind: type[np.generic], shape: Sequence[int | None]) -> ND
 
 
 def content(file: Path) -> NDArray[np.uint8]:
-    """Memory-map a file; an empty one has nothing to map."""
-    if _readable(file, lambda: file.stat().st_size) == 0:
+    """Memory-map a file's bytes, uint8 (n,). Raises BadDataset."""
+    if _readable(file, lambda: file.stat().st_size) == 0:  # there is nothing to map
         return np.empty(0, np.uint8)
     return np.asarray(np.memmap(file, np.uint8, "r"))
 

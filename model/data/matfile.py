@@ -1,6 +1,7 @@
-"""Read a MATLAB 5 file: as much of the format as the ILSVRC development kit's `meta.mat` needs, so no SciPy for it.
+"""Read MATLAB 5 files, as far as the ILSVRC development kit's `meta.mat` needs it; SciPy is not needed.
 
-Laid out as elements, each a tag (type, length in bytes) and a body: numbers, a matrix, or elements compressed by zlib.
+A file is a list of elements. An element is a tag (type, length in bytes) and a body: numbers, a matrix, or elements
+compressed by zlib.
 """
 
 import math
@@ -24,7 +25,7 @@ CELL, STRUCT, CHAR = 1, 2, 4  # a matrix's classes; 6 and above hold numbers
 
 
 def read_mat(data: bytes) -> dict[str, Any]:
-    """Variables by name: numbers as arrays, text as str, a struct array as a flat list of dicts, a cell as a list.
+    """Return the variables by name: numbers as arrays, text as str, struct arrays as lists of dicts, cells as lists.
 
     Raises BadDataset for anything but a little-endian MATLAB 5 file (as MATLAB 5 to 7.2 wrote them).
     """
@@ -37,7 +38,7 @@ def read_mat(data: bytes) -> dict[str, Any]:
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, body) of each element; compressed ones opened."""
+    """Yield (type, body) of each element, also of those within compressed elements."""
     at = 0
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<II", data, at)
@@ -65,7 +66,7 @@ def _decompressed(body: bytes) -> bytes:
 
 
 def _matrix(body: bytes) -> tuple[str, Any]:
-    """A matrix's name and value. An empty body is an empty matrix."""
+    """Return a matrix's name and value. An empty body is an empty matrix."""
     if not body:
         return "", np.empty((0, 0))
     (_, flags), (_, dimensions), (_, name), *parts = _elements(body)

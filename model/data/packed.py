@@ -1,11 +1,11 @@
-"""The packed dataset: one folder that holds prepared images and all that training needs to know about them.
+"""A packed dataset: one folder with prepared images and all that training needs to know about them.
 
-data/<name>/meta.json          written last, by rename: its presence says that the rest is complete
+data/<name>/meta.json          written last, by rename: where it is, the rest is complete
             mean.npy           float32 (S, S, 3): the mean training image
             <split>/images.npy uint8 (n, S, S, 3), memory-mapped                        (encoding "raw")
                     images.bin offsets.npy: n JPEG files end to end, int64 (n + 1,)     (encoding "jpeg")
                     labels.npy int64 (n,): class ids, -1 unknown
-                    names.txt  a line a row: the file that it came from
+                    names.txt  a line for each row: the file that it came from
                     skipped.jsonl a line for each file that could not be packed: its name and why
 """
 
@@ -30,7 +30,7 @@ FORMAT = 1  # of the folder's layout
 
 @dataclass(frozen=True)
 class Split:
-    """n rows of one purpose: training, validation, test."""
+    """n rows for one purpose: training, validation or test."""
 
     folder: Path
     labels: NDArray[np.int64]  # (n,)
@@ -40,7 +40,7 @@ class Split:
         return len(self.labels)
 
     def images(self, rows: Rows, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """The rows' images, uint8 (b, S, S, 3), C-contiguous, the caller's own; written into `out` where it is given.
+        """Return a copy of the rows' images, uint8 (b, S, S, 3), C-contiguous, in `out` where it is given.
 
         Raises IndexError for a row that is not there, ValueError for an `out` of another shape.
         """
@@ -48,7 +48,7 @@ class Split:
 
     @cached_property
     def names(self) -> Sequence[str]:
-        """The file that each row came from, "frog/0001.png". Read when first asked for."""
+        """The file that each row came from, "frog/0001.png"; read at the first use."""
         names = text(self.folder / "names.txt").split("\n")[:-1]
         if len(names) != len(self):
             raise BadDataset(f"{self.folder / 'names.txt'}: {len(names)} names for {len(self)} images; pack it again")
@@ -79,7 +79,7 @@ class PackedSet:
 
     @classmethod
     def open(cls, path: Path | str) -> "PackedSet":
-        """Open `path`, checking sizes and shapes but not reading the images. Raises BadDataset."""
+        """Open `path` and check sizes and shapes; the images are not read. Raises BadDataset."""
         path = Path(path)
         meta = _meta(path)
         try:
@@ -95,14 +95,16 @@ class PackedSet:
                 fingerprint=_fingerprint(meta),
             )
             rows = {split: int(about["rows"]) for split, about in meta["splits"].items()}
-        except (KeyError, TypeError, AttributeError) as error:
+        except BadDataset:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BadDataset(f"{path / 'meta.json'}: not what this code wrote ({error!r}); pack it again") from error
         for split in opened.splits:
             opened._open_split(split, rows[split])
         return opened
 
     def split(self, name: str) -> Split:
-        """The split of that name. Raises BadDataset when the set has none."""
+        """Return the split of that name. Raises BadDataset when there is none."""
         if name not in self.splits:
             raise BadDataset(f"{self.path}: no split {name!r}; it has {', '.join(self.splits)}")
         return self._open_split(name, None)
@@ -125,7 +127,7 @@ class PackedSet:
 
 
 def _fingerprint(meta: dict[str, Any]) -> str:
-    """SHA-256 of what makes a set this set: classes, size, encoding and each split's content; not its name."""
+    """SHA-256 of classes, size, encoding and each split's content; the dataset's name does not count."""
     said = {key: meta[key] for key in ("classes", "size", "encoding", "splits", "mean")}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -133,11 +135,11 @@ def _fingerprint(meta: dict[str, Any]) -> str:
 def _meta(path: Path) -> dict[str, Any]:
     file = path / "meta.json"
     if not file.is_file():
-        raise BadDataset(f"{path}: no meta.json, so not a complete packed set; make one with prepare_dataset.py")
+        raise BadDataset(f"{path}: no meta.json, so not a complete packed dataset; make one with prepare_dataset.py")
     try:
         meta = json.loads(file.read_text())
     except ValueError as error:
         raise BadDataset(f"{file}: not JSON ({error}); pack it again") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise BadDataset(f"{file}: not a packed set of format {FORMAT}; pack it again")
+        raise BadDataset(f"{file}: not a packed dataset of format {FORMAT}; pack it again")
     return meta

@@ -1,6 +1,6 @@
-"""One split's files while they grow: append a block, keep what is written, go on after a kill.
+"""Write one split's files block by block, and continue after a kill.
 
-The files only grow; `progress.npz` says how far each can be trusted, and a run that goes on cuts them back to that.
+The files only grow. `progress.npz` says how much of each is on the disk; a run that continues cuts them back to that.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ FILES = {*FILES_OF["raw"], *FILES_OF["jpeg"], "progress.npz", "progress.npz.part
 
 @dataclass
 class PackingProgress:
-    """What of one split is safely on disk."""
+    """How much of one split is on the disk."""
 
     inputs: str  # what was being packed, and how
     position: int  # images read
@@ -43,7 +43,7 @@ class PackingProgress:
 
     @classmethod
     def load(cls, folder: Path, inputs: str, size: int) -> "PackingProgress":
-        """What an earlier run of the same inputs left, else nothing done."""
+        """Return what an earlier run with the same inputs has done, or a fresh start."""
         found: PackingProgress | None = None
         try:
             with open(folder / "progress.npz", "rb") as file, np.load(file) as kept:
@@ -55,19 +55,19 @@ class PackingProgress:
         return cls(inputs, 0, 0, "", {}, np.zeros((size, size, 3), np.int64), np.zeros((3, 3), np.int64))
 
     def is_there(self, folder: Path) -> bool:
-        """Whether every file is at least as long as it was."""
+        """Return whether every file is at least as long as it was."""
         lengths = [(folder / name, length) for name, length in self.lengths.items()]
         return all(file.is_file() and file.stat().st_size >= length for file, length in lengths)
 
     def save(self, folder: Path) -> None:
-        """Replace the kept progress in one step."""
+        """Replace the saved progress in one step."""
         said = {key: getattr(self, key) for key in ("inputs", "position", "rows", "digest", "lengths")}
         kept = io.BytesIO()
         np.savez(kept, said=np.array(json.dumps(said)), pixel_sum=self.pixel_sum, moment=self.moment)
         files.replace(folder / "progress.npz", kept.getvalue())
 
     def add(self, block: "PackedBlock") -> None:
-        """Count a block that was written. The sums are integers: no rounding tells where a run was interrupted."""
+        """Count a block that was written. The sums are integers, so that an interruption changes no bit of them."""
         content = hashlib.sha256(bytes.fromhex(self.digest))
         for file in block.files:
             content.update(file)
@@ -84,7 +84,7 @@ class PackingProgress:
 
 @dataclass(frozen=True)
 class PackedBlock:
-    """A stretch of images, ready to be written."""
+    """Neighbouring images, ready to be written."""
 
     stop: int  # position of the first image after it
     images: Sequence[NDArray[np.uint8]]  # b of (S, S, 3), C-contiguous, as a reader will see them
@@ -95,7 +95,7 @@ class PackedBlock:
 
 
 class PackedWriter:
-    """One split's growing files, cut back to what `progress` vouches for; a context manager."""
+    """Writes one split's files, from where `progress` stands; a context manager."""
 
     def __init__(self, folder: Path, size: int, encoding: Encoding, progress: PackingProgress) -> None:
         self.folder, self.size, self.encoding, self.progress = folder, size, encoding, progress
@@ -116,7 +116,7 @@ class PackedWriter:
             file.close()
 
     def append(self, block: PackedBlock) -> None:
-        """Write a block; it counts from the next `keep` on."""
+        """Write a block. It survives a kill from the next `commit` on."""
         if self.encoding == "raw":
             for image in block.images:
                 files.write_all(self.files["images.npy"], image.data)
@@ -138,7 +138,7 @@ class PackedWriter:
         self.progress.save(self.folder)
 
     def write_headers(self) -> None:
-        """Say in each array's header how long it is by now; NumPy leaves room there, so a header never grows."""
+        """Write each array's present length into its header, which has the same size for any length."""
         rows, side = self.progress.rows, self.size
         shapes = {"labels.npy": (rows,), "offsets.npy": (rows + 1,), "images.npy": (rows, side, side, 3)}
         for name in shapes.keys() & self.files.keys():

@@ -1,4 +1,4 @@
-"""Write packed sets: decoded by all cores, resumable after any interruption, corrupt images listed and left out."""
+"""Make packed datasets: on all cores, resumable after a kill, with a list of the images that could not be read."""
 
 import hashlib
 import io
@@ -23,18 +23,18 @@ from model.preprocess import stored_image
 __all__ = ["Encoding", "pack", "principal_colours"]
 
 BLOCK = 256  # images read ahead and held in memory, 50 MB at S = 256
-DURABLE = 16  # blocks between two points that a killed run goes on from
+DURABLE = 16  # blocks between two commits; a killed run continues from the last one
 QUALITY = 95  # of stored JPEG, as in the 2012 code's successor
 
 
 def pack(
     out: Path, sources: Mapping[str, Source], *, encoding: Encoding = "raw", report: Report | None = None
 ) -> PackedSet:
-    """Pack one source a split ("train" among them) into `out`, or go on where a killed run stopped.
+    """Pack one source for each split ("train" among them) into `out`, or continue where a killed run stopped.
 
-    A set that is already complete is returned as it is. Raises BadDataset when `out` holds anything else or another
-    process is at it, when the sources do not belong together, when no training image can be read, and when the disk
-    is full (run it again once there is room: nothing done is lost).
+    A dataset that is complete already is returned as it is. Raises BadDataset when `out` holds anything else or is in
+    use by another process, when the sources do not belong together, when no training image can be read, and when the
+    disk is full (run it again when there is room: finished blocks are kept).
     """
     _check_agreement(sources)
     inputs = {split: _inputs(source, encoding) for split, source in sources.items()}
@@ -60,8 +60,8 @@ def principal_colours(
     """
     count = images * pixel_sum.shape[0] * pixel_sum.shape[1]
     mean = pixel_sum.sum(axis=(0, 1)) / count
-    values, writer = np.linalg.eigh(moment / count - np.outer(mean, mean))
-    vectors = writer.T[::-1]
+    values, columns = np.linalg.eigh(moment / count - np.outer(mean, mean))
+    vectors = columns.T[::-1]
     largest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=1, keepdims=True), axis=1)
     return np.maximum(values[::-1], 0.0), vectors * np.sign(largest)
 
@@ -109,7 +109,7 @@ def _jpeg(image: NDArray[np.uint8]) -> bytes:
 
 
 def _conclude(out: Path, source: Source, encoding: Encoding, splits: Mapping[str, PackingProgress]) -> None:
-    """Mean image, colours, and last the file that says that all is there."""
+    """Write the mean image, and last meta.json, which says that the dataset is complete."""
     train = splits["train"]
     if not train.rows:
         raise BadDataset(f"{out}: none of the {train.position} training images could be read; see skipped.jsonl")
@@ -145,13 +145,13 @@ def _is_complete(out: Path, inputs: Mapping[str, str]) -> bool:
         return False
     PackedSet.open(out)
     if json.loads((out / "meta.json").read_text()).get("inputs") != inputs:
-        raise BadDataset(f"{out}: already holds a set made of something else; remove it or choose another place")
+        raise BadDataset(f"{out}: already holds a dataset of something else; remove it or choose another place")
     return True
 
 
 def _check_agreement(sources: Mapping[str, Source]) -> None:
     if "train" not in sources:
-        raise BadDataset("a packed set needs a split named train")
+        raise BadDataset("a packed dataset needs a split named train")
     train = sources["train"]
     for split, source in sources.items():
         if (source.classes, source.size) != (train.classes, train.size):

@@ -1,4 +1,4 @@
-"""The stored images of a packed split, read by row: as pixels or as JPEG files."""
+"""Read the stored images of a packed split by row, from pixels or from JPEG files."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,17 +19,17 @@ class Pixels(Protocol):
     """n stored images, read by row."""
 
     def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """uint8 (b, S, S, 3), a copy; into `out` where it is given."""
+        """Return a copy of the rows, uint8 (b, S, S, 3), in `out` where it is given."""
 
 
 @dataclass(frozen=True)
 class RawPixels:
-    """Images as they are, memory-mapped: a slice costs one copy, 200 KB an image at S = 256."""
+    """Memory-mapped pixels: 200 KB an image at S = 256."""
 
     images: NDArray[np.uint8]  # (n, S, S, 3)
 
     def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """See Pixels. A buffer that is used again saves the page faults of a new one."""
+        """Read by copying; a reused `out` saves the page faults of new memory."""
         if out is None:
             return np.array(self.images[rows])
         if not isinstance(rows, slice) and len(rows) and 0 <= rows.min() <= rows.max() < len(self.images):
@@ -44,14 +44,14 @@ class RawPixels:
 
 @dataclass(frozen=True)
 class JpegPixels:
-    """Images as JPEG files end to end, about a sixth of the size, decoded by all cores when read."""
+    """JPEG files end to end, about a sixth of the size, decoded on all cores."""
 
     data: NDArray[np.uint8]  # (bytes,)
     offsets: NDArray[np.int64]  # (n + 1,)
     size: int
 
     def read(self, rows: Rows, out: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-        """See Pixels. Raises BadDataset for bytes that are no longer a JPEG file of S x S."""
+        """Read by decoding. Raises BadDataset for bytes that are no JPEG file any more."""
         wanted = np.arange(len(self.offsets) - 1)[rows]
         shape = (len(wanted), self.size, self.size, 3)
         images = np.empty(shape, np.uint8) if out is None else out
@@ -67,7 +67,7 @@ class JpegPixels:
         try:
             return stored_image(self.data[self.offsets[row] : self.offsets[row + 1]].tobytes(), self.size)
         except BadImage as error:
-            raise BadDataset(f"row {row} of the packed set is damaged: {error}; pack it again") from error
+            raise BadDataset(f"row {row} of the packed dataset is damaged: {error}; pack it again") from error
 
 
 def _check_buffer(out: NDArray[np.uint8], shape: tuple[int, ...]) -> None:

@@ -1,6 +1,7 @@
-"""Collections to embed or to pack: items in id order, read by position, so that any job can stop and go on.
+"""Collections of images to embed or to pack: items in the order of their ids, read by position.
 
-A collection's files are regions: a whole file of a class folder, or a stretch of an archive that is never unpacked.
+A job that stops can therefore continue at any item. An encoded image is a region of a file: a whole file of a class
+folder, or a part of an archive, which is not unpacked.
 """
 
 import hashlib
@@ -35,7 +36,7 @@ Report = Callable[[str, int, int], None]  # how far a long job is: of what, how 
 
 @dataclass(frozen=True)
 class Item:
-    """One image of a collection, or why it is not there: exactly one of `image` and `skipped` is set."""
+    """One image of a collection, or the reason why it cannot be read: one of `image` and `skipped` is None."""
 
     image_id: int  # position in the collection; a skipped image keeps its own
     name: str  # relative path, "frog/0001.png"
@@ -57,12 +58,12 @@ class Source(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256: equal when the same items would be read."""
+        """SHA-256, equal for collections with the same items."""
 
     def __len__(self) -> int: ...
 
     def read(self, start: int, stop: int) -> list[Item]:
-        """Items start <= image_id < stop, in order. An image that cannot be read is skipped, never raised."""
+        """Return the items start <= image_id < stop, in order. One that cannot be read has a reason, and no image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class EncodedImage:
 
 @dataclass(frozen=True)
 class EncodedSource:
-    """Encoded images, decoded by all cores when read."""
+    """Encoded images, decoded on all cores."""
 
     images: Sequence[EncodedImage]
     classes: tuple[str, ...]
@@ -96,14 +97,14 @@ class EncodedSource:
 
     @property
     def fingerprint(self) -> str:
-        """Names, labels, places and times of change: what can be told without reading every byte."""
+        """SHA-256 of names, labels, regions and times of change; the images themselves are not read."""
         digest = hashlib.sha256(json.dumps([self.size, self.classes]).encode())
         for p in self.images:
             digest.update(json.dumps([p.name, p.label, p.offset, p.length, p.stamp]).encode())
         return digest.hexdigest()
 
     def read(self, start: int, stop: int) -> list[Item]:
-        """See Source. `image_id` is the position in `images`."""
+        """Return the items start <= image_id < stop; `image_id` is a position in `images`."""
         return on_all_cores(self._item, range(start, min(stop, len(self))))
 
     def _item(self, image_id: int) -> Item:
@@ -138,14 +139,14 @@ class ArraySource:
         return len(self.images)
 
     def read(self, start: int, stop: int) -> list[Item]:
-        """See Source."""
+        """Return the items start <= image_id < stop; `image_id` is a row."""
         rows = range(start, min(stop, len(self)))
         return [Item(row, self.names[row], int(self.labels[row]), self.images[row], None) for row in rows]
 
 
 @dataclass(frozen=True)
 class PackedSource:
-    """One split of a packed set; `image_id` is the row."""
+    """One split of a packed dataset; `image_id` is the row."""
 
     classes: tuple[str, ...]
     size: int
@@ -156,7 +157,7 @@ class PackedSource:
         return len(self.split)
 
     def read(self, start: int, stop: int) -> list[Item]:
-        """See Source. Nothing is ever skipped: what could not be decoded was left out when packing."""
+        """Return the items start <= image_id < stop. None is skipped: packing has left out what cannot be decoded."""
         stop = min(stop, len(self))
         images = self.split.images(slice(start, stop))
         names, labels = self.split.names, self.split.labels
@@ -164,11 +165,11 @@ class PackedSource:
 
 
 def packed_source(packed: PackedSet, split: str = "train") -> PackedSource:
-    """The collection that one split of a packed set is. Raises BadDataset for a split that it has not."""
+    """Return a split of a packed dataset as a collection. Raises BadDataset where there is no such split."""
     fingerprint = hashlib.sha256(f"{packed.fingerprint} {split}".encode()).hexdigest()
     return PackedSource(packed.classes, packed.size, fingerprint, packed.split(split))
 
 
 def printable(name: str) -> str:
-    """A name as one line of UTF-8: what a file system allows beyond that is written as an escape."""
+    """Return a name as one line of UTF-8: line breaks and other bytes, which file systems allow, become escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace").replace("\n", "\\n").replace("\r", "\\r")

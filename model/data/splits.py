@@ -1,7 +1,6 @@
-"""Which images train and which validate: divided when they are packed, looked up when a packed set is opened.
+"""Which images train and which validate, when a dataset is packed and when it is opened.
 
-A division follows from a hash of each image's name alone: no list to keep, the same on every machine, and an image
-that is added moves no other between the two.
+A hash of an image's name decides, so that no list is needed and every machine divides alike.
 """
 
 import hashlib
@@ -17,21 +16,24 @@ from model.data.sources import EncodedSource
 
 __all__ = ["divided", "folder_splits", "named_split", "shuffled", "training_and_validation"]
 
-VALIDATION = ("validation", "val", "test")  # the first of these that the set has
+VALIDATION = ("validation", "val", "test")  # the first of these that the dataset has
 SHARE = 20  # one row in so many is held out where there is no such split
 
 
 def shuffled(source: EncodedSource) -> EncodedSource:
-    """The same images in an order that says nothing about their classes.
+    """Return the same images in an order that does not depend on their classes.
 
-    A training set is packed like this once, so that neighbouring rows, which are read together, mix all classes (the
-    2012 code shuffled its list once, too).
+    Training images are packed in this order, so that neighbouring rows, which are read together, mix all classes. The
+    2012 code shuffled its list once, too.
     """
     return replace(source, images=sorted(source.images, key=lambda image: _draw("order", image.name)))
 
 
 def divided(source: EncodedSource, fraction: float) -> tuple[EncodedSource, EncodedSource]:
-    """Training and validation images, about `fraction` of them in the latter, 0 <= it < 1, else BadDataset."""
+    """Return training and validation images, about `fraction` of all in the latter.
+
+    An image that is added moves no other between the two. Raises BadDataset unless 0 <= fraction < 1.
+    """
     if not 0 <= fraction < 1:
         raise BadDataset(f"a validation fraction of {fraction}: at least 0 and below 1 is accepted")
     held = [_draw("validation", image.name) < fraction for image in source.images]
@@ -42,7 +44,7 @@ def divided(source: EncodedSource, fraction: float) -> tuple[EncodedSource, Enco
 
 
 def folder_splits(path: Path, size: int, fraction: float) -> dict[str, EncodedSource]:
-    """Splits "train", shuffled, and "val" of a folder of class folders, or of its subfolders train and val.
+    """Return the splits "train", shuffled, and "val" of a folder of class folders, or of its subfolders train and val.
 
     Without a subfolder val, `fraction` of the images are held out; "val" is absent when that leaves none. Raises
     BadDataset.
@@ -56,10 +58,13 @@ def folder_splits(path: Path, size: int, fraction: float) -> dict[str, EncodedSo
 
 
 def training_and_validation(packed: PackedSet) -> tuple[Dataset, Dataset]:
-    """The labelled rows to learn from and those to measure on. Raises BadDataset for a set that can teach nothing."""
+    """Return the labelled rows to train on and those to validate on.
+
+    Raises BadDataset for a dataset with fewer than two classes, without training images, or without labels.
+    """
     if len(packed.classes) < 2:
         raise BadDataset(
-            f"{packed.path}: a network needs two classes to tell apart, this set has {len(packed.classes)}"
+            f"{packed.path}: a network needs two classes to tell apart, this dataset has {len(packed.classes)}"
         )
     train = packed.split("train")
     if not len(train):
@@ -78,7 +83,7 @@ def training_and_validation(packed: PackedSet) -> tuple[Dataset, Dataset]:
 
 
 def named_split(packed: PackedSet, name: str) -> Dataset:
-    """A split by name; "auto" is what training validates on. Raises BadDataset."""
+    """Return a split by name; "auto" is the one that training validates on. Raises BadDataset."""
     if name == "auto":
         return training_and_validation(packed)[1]
     return packed.split(name)

@@ -1,4 +1,4 @@
-"""The files that the published AlexNets come in, as named tensors: .caffemodel, .binaryproto and ONNX.
+"""Read the files that published AlexNets come in as named tensors: .caffemodel, .binaryproto and ONNX.
 
 A tensor's shape is the file's own: Caffe's older files write a vector of n as (1, 1, 1, n). Field numbers are those of
 caffe.proto and onnx.proto.
@@ -20,14 +20,14 @@ ONNX_FLOAT = 1  # TensorProto.DataType
 
 @dataclass(frozen=True)
 class Stored:
-    """What a file says of a network: the layers' steps in their order, and the layers' float32 weight and bias."""
+    """A network as its file has it: the steps in their order, and each layer's weight and bias, float32."""
 
     steps: tuple[str, ...]  # of "norm", "pool" and whatever else the file names, lower case
     layers: Mapping[str, Sequence[Tensor]]  # conv1 -> (weight, bias)
 
 
 def caffemodel(data: bytes) -> Stored:
-    """NetParameter: `layer` (field 100) since 2014, `layers` (field 2) before. Raises BadMessage."""
+    """Read a NetParameter: `layer` (field 100) since 2014, `layers` (field 2) before. Raises BadMessage."""
     net = message(memoryview(data))
     now = [(text(found.get(1, [])), found.get(7, [])) for found in messages(net.get(100, []))]
     then = [(text(found.get(4, [])), found.get(6, [])) for found in messages(net.get(2, []))]
@@ -39,12 +39,12 @@ def caffemodel(data: bytes) -> Stored:
 
 
 def binaryproto(data: bytes) -> Tensor:
-    """A mean image file's BlobProto, usually (1, 3, S, S) in BGR. Raises BadMessage."""
+    """Read a mean image's BlobProto, usually (1, 3, S, S) in BGR. Raises BadMessage."""
     return _blob(message(memoryview(data)), "the mean")
 
 
 def onnx(data: bytes) -> Stored:
-    """ModelProto's initializers, named as Caffe2's converter names them: conv1_w_0, conv1_b_0. Raises BadMessage."""
+    """Read a ModelProto's initializers, named as by Caffe2's converter: conv1_w_0, conv1_b_0. Raises BadMessage."""
     graphs = list(messages(message(memoryview(data)).get(7, [])))
     if not graphs:
         raise BadMessage("there is no graph in it")

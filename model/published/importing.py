@@ -1,4 +1,4 @@
-"""A published file -> a checkpoint of ours: which format it is, whose network, its mean image and its classes."""
+"""Turn a published file into a checkpoint: recognise its format, read weights, mean image and classes."""
 
 import hashlib
 from pathlib import Path
@@ -40,7 +40,7 @@ def imported(
     caffe: Table = CAFFE,
     torchvision: Table = TORCHVISION,
 ) -> Checkpoint:
-    """Read a published network. Raises BadWeights, naming the file, for anything that is not one.
+    """Read a published network. Raises BadWeights, with the file's name, for anything else.
 
     mean: .binaryproto or .npy in Caffe's BGR order; without it, the means of Caffe's own mean image. torchvision's
     network has constants of its own. classes: a text file with a name a line, or a packed dataset, whose
@@ -76,7 +76,7 @@ def _read(path: Path) -> bytes:
 
 
 def _kind(data: bytes, source: Path) -> Kind:
-    """By the first byte: a zip or a pickle; ONNX's version number; a Caffe network's name or its first layer."""
+    """Tell the format by the first byte: of a zip or pickle, of ONNX's version, of a Caffe network's name or layer."""
     if data.startswith((b"PK\x03\x04", b"\x80")):
         return "torchvision"
     if data.startswith(b"\x08"):
@@ -87,7 +87,7 @@ def _kind(data: bytes, source: Path) -> Kind:
 
 
 def _in_paper_order(stored: Stored) -> Stored:
-    """Refuse CaffeNet, which has the same layers and shapes, and pools before it normalises."""
+    """Refuse CaffeNet: it has the same layers and shapes, but pools before it normalises. Raises BadWeights."""
     steps = stored.steps
     if "norm" in steps and "pool" in steps and steps.index("pool") < steps.index("norm"):
         raise BadWeights("this network pools before it normalises: CaffeNet, not AlexNet")
@@ -95,9 +95,9 @@ def _in_paper_order(stored: Stored) -> Stored:
 
 
 def _state_dict(source: Path) -> dict[str, Any]:
-    """weights_only: a pickle could otherwise run any program."""
+    """Read a state dict. Raises BadWeights."""
     try:
-        state = torch.load(source, map_location="cpu", weights_only=True)
+        state = torch.load(source, map_location="cpu", weights_only=True)  # any other pickle can run any program
     except Exception as error:  # foreign bytes make its readers raise almost anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadWeights(f"not a whole PyTorch file: {reason}") from error
@@ -107,7 +107,7 @@ def _state_dict(source: Path) -> dict[str, Any]:
 
 
 def _mean(kind: Kind, path: Path | None) -> Tensor:
-    """float32 (S, S, 3) RGB."""
+    """The mean image, float32 (S, S, 3) RGB. Raises BadWeights."""
     if path is None:
         colour = torch.tensor(TORCHVISION_MEAN if kind == "torchvision" else CAFFE_MEAN)
         return colour.expand(STORED, STORED, 3).contiguous()

@@ -1,7 +1,7 @@
-"""Protocol-buffer messages as they lie in a file, read without their schema: field number -> values, in order.
+"""Read protocol-buffer messages without their schema: field number -> values, in order.
 
-Enough for the two old formats that published weights come in (a .caffemodel, an ONNX model). Bytes are never copied:
-a 240 MB file is walked in a few hundred steps.
+This is enough for the two old formats of published weights, .caffemodel and ONNX. Bytes are not copied: a value is a
+view into the file.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,11 +18,11 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, groups, are
 
 
 class BadMessage(ValueError):
-    """These bytes are not the message that they should be, or are cut short; the message says where."""
+    """The bytes are not the expected message, or are cut short; the text says where."""
 
 
 def message(data: memoryview) -> Message:
-    """Every field of one message. Raises BadMessage."""
+    """Return every field of one message. Raises BadMessage."""
     fields: Message = {}
     for number, value in _fields(data):
         fields.setdefault(number, []).append(value)
@@ -30,12 +30,12 @@ def message(data: memoryview) -> Message:
 
 
 def messages(values: Sequence[Value]) -> Iterator[Message]:
-    """A repeated field's messages. Raises BadMessage."""
+    """Yield a repeated field's messages. Raises BadMessage."""
     return (message(_bytes(value)) for value in values)
 
 
 def text(values: Sequence[Value]) -> str:
-    """An optional string field, "" where it is absent. Raises BadMessage."""
+    """Return an optional string field, "" where it is absent. Raises BadMessage."""
     try:
         return str(_bytes(values[-1]), "utf-8") if values else ""
     except UnicodeDecodeError as error:
@@ -43,7 +43,7 @@ def text(values: Sequence[Value]) -> str:
 
 
 def integers(values: Sequence[Value]) -> tuple[int, ...]:
-    """A repeated integer field, packed or not. Raises BadMessage."""
+    """Return a repeated integer field, packed or not. Raises BadMessage."""
     found: list[int] = []
     for value in values:
         if isinstance(value, int):
@@ -57,7 +57,7 @@ def integers(values: Sequence[Value]) -> tuple[int, ...]:
 
 
 def array(values: Sequence[Value], kind: str) -> NDArray[np.generic]:
-    """A repeated fixed-width field of NumPy type `kind` ("<f4"), packed or one by one. Raises BadMessage."""
+    """Return a repeated field of NumPy type `kind` ("<f4"), packed or not, 1-D. Raises BadMessage."""
     parts = [_bytes(value) for value in values]
     size = np.dtype(kind).itemsize
     if any(len(part) % size for part in parts):
@@ -94,7 +94,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """Seven bits a byte, least first, the high bit saying that more follow: the number and where it ends."""
+    """Return the number at `at` and where it ends: seven bits in each byte, lowest first; the high bit: more follow."""
     number = 0
     for shift in range(0, 70, 7):
         if at >= len(data):

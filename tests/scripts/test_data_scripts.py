@@ -1,4 +1,4 @@
-"""The two scripts that make packed sets, as one would call them."""
+"""The two scripts that make packed datasets, as one would call them."""
 
 import os
 import subprocess

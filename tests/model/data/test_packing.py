@@ -52,7 +52,7 @@ def fragile(rows: int, size: int = 5, broken: frozenset[int] = frozenset(), fail
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    """Every file of a packed set."""
+    """Every file of a packed dataset."""
     return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
 
 
@@ -159,7 +159,7 @@ def test_other_inputs_or_lost_files_start_over(tmp_path: Path, monkeypatch: pyte
 
 def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
     pack(tmp_path / "set", {"train": fragile(5)})
-    with pytest.raises(BadDataset, match="already holds a set made of something else"):
+    with pytest.raises(BadDataset, match="already holds a dataset of something else"):
         pack(tmp_path / "set", {"train": fragile(6)})
     photographs = tmp_path / "mine"
     (photographs / "train" / "cat").mkdir(parents=True)

@@ -59,7 +59,7 @@ MANY = tuple(i % 2 for i in range(200))
 @pytest.mark.parametrize(
     ("labels", "classes", "error", "messages"),
     [
-        ((0,) * 200, ("dark",), BadDataset, "a network needs two classes to tell apart, this set has 1"),
+        ((0,) * 200, ("dark",), BadDataset, "a network needs two classes to tell apart, this dataset has 1"),
         ((0, 1) * 10, ("dark", "light"), BadRun, "19 training images are fewer than a batch of 128; see --batch"),
     ],
 )
