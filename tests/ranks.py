@@ -1,6 +1,7 @@
-"""Run a function on N processes that meet as torchrun's do, over gloo on this machine.
+"""Run a function on N processes that meet as torchrun's do, on this machine.
 
-A server process imports once what is slow to import; each rank is a fork of it: a group stands in a tenth of a second.
+A server process imports once what is slow to import; each rank is a fork of it. Nothing that is imported there may
+touch a GPU: CUDA does not survive a fork.
 """
 
 import multiprocessing
@@ -29,7 +30,7 @@ class RankFailed(AssertionError):
 
 
 def on_ranks(processes: int, function: Callable[..., Any], *arguments: Any, time_out: float = TIME_OUT) -> list[Any]:
-    """`function(*arguments)` on each rank; what they returned, in rank order. Both must pickle; tensors travel whole.
+    """Run `function(*arguments)` on each rank and return the results in rank order. All of them must pickle.
 
     Raises RankFailed with the first traceback as soon as one fails. No process is left when this returns.
     """

@@ -1,1 +1,1 @@
-"""One training over several processes: planned (layout), behind one interface (placement), and carried out."""
+"""One training on several processes: the plan (layout), the interface (placement), and what carries it out."""

@@ -1,9 +1,9 @@
-"""One column per process: this process's part of the network, of the images, and of what all do together.
+"""The placement of one of several processes: which part of the network and of the images it has.
 
-The network is written for one process; here it is given its exchange. All columns of a replica see the same images
-and end with the same logits; the objective is the sum over the processes, so each takes its loss / columns, and what
-every column fed back to an activation is summed at its owner. Weights and their gradients stay where they are; only
-replicas average theirs.
+The network is written for one process; here it gets an exchange that fetches the other columns' activations. All
+columns of a replica see the same images and compute the same logits. The objective is the sum over the processes, so
+each process divides its loss by the number of columns; the exchange sums what the columns send back to an activation.
+Weights and their gradients never travel between columns; replicas average their gradients.
 """
 
 from collections import Counter
@@ -26,10 +26,10 @@ __all__ = ["Columns", "Hybrid"]
 
 
 class Columns:
-    """The placement of one of several processes: DeviceMesh("replica", "column"), so 2 N processes are N replicas of
-    the paper's pair. With one column a replica it is plain data parallelism.
+    """A DeviceMesh("replica", "column") of processes: 2 N of them are N replicas of the paper's pair of columns.
 
-    sent: (edge, "forward" | "backward") -> bytes that this process has sent to its columns.
+    With one column per replica this is plain data parallelism.
+    sent: (edge, "forward" | "backward") -> bytes that this process has sent to the other columns.
     """
 
     compiled = False
@@ -45,7 +45,7 @@ class Columns:
         self._averager: GradientAverager | None = None
 
     def network(self, table: Table, classes: int) -> AlexNet:
-        """The columns that live here."""
+        """The column of this process, or all columns where a replica is one process."""
         mine = split_sizes(classes, self.columns)[self.column]
         exchange = ColumnExchange(self._across_columns, classes, self.sent) if self.columns > 1 else identity
         network = AlexNet(table, mine, columns=table.columns // self.columns, exchange=exchange)
@@ -54,41 +54,45 @@ class Columns:
             self._averager = GradientAverager(network.parameters(), self._across_replicas)
         return network
 
-    def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
-        """Of this replica's images and this column's units."""
+    def rows(self, batch: int) -> slice:
+        """The share of this replica; all columns of a replica see the same images."""
         share = batch // self.replicas
-        rows = slice(self.replica * share, (self.replica + 1) * share)
+        return slice(self.replica * share, (self.replica + 1) * share)
+
+    def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
+        """For the images of this replica and the units of this column."""
+        rows = self.rows(batch)
         columns = range(table.columns) if self.columns == 1 else (self.column,)
         return dropout_masks(table, seed=seed, step=step, batch=batch, rows=rows, columns=columns, device=self.device)
 
     def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A copy of this column's part: a slice of the first dimension, as every parameter of a column is."""
+        """A copy of this column's slice of the first dimension: a column's part of every parameter is such a slice."""
         return {name: tensor.tensor_split(self.columns)[self.column].clone() for name, tensor in whole.items()}
 
     @torch.no_grad()
     def gather(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The columns of replica 0 under each other, on the CPU of the main process; elsewhere nothing."""
+        """The columns of replica 0, concatenated along the first dimension, on the main process."""
         return _merge(mine, self._across_columns) if self.replica == 0 else {}
 
     def average_gradients(self) -> None:
-        """Over the replicas of this column; the collectives have been running since the backward pass."""
+        """Over the replicas of this column. The collectives were started during the backward pass."""
         if self._averager is not None:
             self._averager.finish()
 
     def total(self, values: Tensor) -> Tensor:
-        """Over the replicas; columns of one replica hold the same values."""
+        """Over the replicas only: the columns of one replica hold the same values."""
         values = values.clone()
         dist.all_reduce(values, group=self._across_replicas)
         return values
 
     def gather_objects(self, mine: object) -> list[Any]:
-        """Over all processes."""
+        """Over all processes, columns included."""
         everyone: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(everyone, mine)
         return everyone
 
     def highest(self, request: int) -> int:
-        """That of the previous call: the all-reduce is asynchronous, and every process hears the same."""
+        """The highest request of the previous call: this call's all-reduce runs until the next one."""
         answer = 0
         if self._asked is not None:
             highest, work = self._asked
@@ -99,21 +103,22 @@ class Columns:
         return answer
 
     def barrier(self) -> None:
-        """Wait for every process."""
+        """Of all replicas and columns."""
         dist.barrier()
 
     def abort(self) -> None:
-        """Drop every collective in flight: leaving the groups would wait for them, and for processes that are gone."""
+        """Drop the collectives in flight. Leaving a group waits for them, and so for processes that may be gone."""
         for group in (self._across_replicas, self._across_columns, dist.group.WORLD):
             if group is not None:
                 group.abort()
 
 
 class Hybrid(Columns):
-    """The scheme of "One weird trick" (Krizhevsky 2014), its form (a): only the dense layers are cut.
+    """The scheme of "One weird trick" (Krizhevsky 2014), form (a): only the dense layers are divided.
 
-    Every process feeds its own images through all convolutions, gathers what all of them have at the first dense
-    layer, and computes its slice of units for the images of all. A dense layer's gradient is then whole where it is.
+    Every process runs its own images through all convolutions. Before the first dense layer the processes gather the
+    activations of all images; then each computes its slice of the units for all of them. So the gradient of a slice is
+    complete on its process.
     """
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
@@ -134,13 +139,13 @@ class Hybrid(Columns):
         return network
 
     def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
-        """Of every image and this slice's units."""
+        """For every image of the batch and the units of this slice."""
         rows, columns = slice(0, batch), range(table.columns)
         masks = dropout_masks(table, seed=seed, step=step, batch=batch, rows=rows, columns=columns, device=self.device)
         return {name: mask.tensor_split(self.replicas, dim=1)[self.replica] for name, mask in masks.items()}
 
     def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Convolutions whole, of dense layers this process's rows."""
+        """A copy of all convolutions and of this process's rows of each dense layer."""
         return {
             name: (tensor.tensor_split(self.replicas)[self.replica] if _is_dense(name) else tensor).clone()
             for name, tensor in whole.items()
@@ -148,7 +153,7 @@ class Hybrid(Columns):
 
     @torch.no_grad()
     def gather(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """This process's convolutions and everyone's slices, on the main process; elsewhere nothing."""
+        """The convolutions of the main process and the slices of all, on the main process."""
         dense = _merge({name: tensor for name, tensor in mine.items() if _is_dense(name)}, self._across_replicas)
         if not self.is_main:
             return {}
@@ -159,7 +164,7 @@ class Hybrid(Columns):
 
     @torch.no_grad()
     def average_gradients(self) -> None:
-        """Convolutions over the processes; a slice has the sum over all images already, from each process's loss."""
+        """Average the convolutions. A slice holds the sum over the processes' losses already, so it is divided."""
         super().average_gradients()
         for parameter in self._slices:
             if parameter.grad is not None:
@@ -171,7 +176,7 @@ def _is_dense(name: str) -> bool:
 
 
 def _merge(mine: Mapping[str, Tensor], group: dist.ProcessGroup) -> dict[str, Tensor]:
-    """Everyone's rows in rank order, on the first process of `group`; {} on the others."""
+    """The rows of all processes in rank order, on the first process of `group`; {} on the others."""
     here = torch.tensor([tensor.shape[0] for tensor in mine.values()], dtype=torch.int64)
     rows = [torch.empty_like(here) for _ in range(group.size())]
     dist.all_gather(rows, here, group=group)

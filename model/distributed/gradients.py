@@ -1,7 +1,7 @@
-"""The mean of gradients over processes, taken while the backward pass still runs.
+"""Average gradients over processes while the backward pass still runs.
 
-The dense layers hold 96 % of the weights and come first in the backward pass, so most of what travels is on its way
-before the convolutions, most of the arithmetic, have begun.
+The dense layers hold 96 % of the weights and come first in the backward pass. So most gradients are sent while the
+convolutions, which are most of the arithmetic, are still being computed.
 """
 
 from collections.abc import Iterable
@@ -18,15 +18,14 @@ BUCKET = 32 * 2**20  # bytes of gradients that start a collective
 class GradientAverager:
     """Averages the gradients of `parameters` over the processes of `group`, one backward pass at a time.
 
-    Gradients are packed into buckets in the order in which autograd finishes them; a full bucket's all-reduce starts
-    at once and nothing waits for it before `finish`. Every process of `group` must run the same graph: then this order,
-    and with it the order of the collectives, is the same on all of them. A parameter that is frozen gets no gradient
-    and is in no bucket.
+    Gradients are packed into buckets in the order in which autograd finishes them. The all-reduce of a full bucket
+    starts at once; only `finish` waits for it. Every process of `group` must run the same graph, so that the order of
+    gradients, and so of collectives, is the same on all of them. A frozen parameter gets no gradient and is left out.
     """
 
     def __init__(self, parameters: Iterable[Tensor], group: dist.ProcessGroup) -> None:
         self.group = group
-        self._bucket: list[Tensor] = []  # parameters whose gradients are ready and not yet on their way
+        self._bucket: list[Tensor] = []  # parameters whose gradients are ready and not yet sent
         self._bytes = 0  # of their gradients
         self._started: list[tuple[list[Tensor], Tensor, dist.Work]] = []
         for parameter in parameters:
@@ -49,7 +48,7 @@ class GradientAverager:
         """Replace each `.grad` of the backward pass just run by its mean over the group."""
         if self._bucket:
             self._start()
-        started, self._started = self._started, []  # forgotten even when a wait raises: no step reads another's
+        started, self._started = self._started, []  # also when a wait raises: the next step begins anew
         for bucket, flat, work in started:
             work.wait()
             means = flat.div_(self.group.size()).split_with_sizes([parameter.numel() for parameter in bucket])

@@ -1,9 +1,10 @@
-"""How many processes share what: the ways to spread one training over several, planned before any of them meets.
+"""The ways to spread one training over several processes, planned without starting any.
 
-- columns: section 3.2. The processes of one network hold one column each and see the same images; activations travel.
-- data: every process holds the whole network and sees its own images; gradients travel.
-- hybrid: "One weird trick" (Krizhevsky 2014). Convolutions as in data; every process holds a slice of each fully
-  connected layer's units and computes it for the images of all.
+- columns: section 3.2. The processes of one network hold one column each and see the same images; they exchange
+  activations.
+- data: every process holds the whole network and sees its own images; they average gradients.
+- hybrid: "One weird trick" (Krizhevsky 2014). Convolutions as in data; of each fully connected layer every process
+  holds a slice of the units and computes it for the images of all.
 """
 
 from collections import Counter
@@ -19,7 +20,7 @@ Parallel = Literal["auto", "columns", "data", "hybrid"]
 
 
 class LayoutError(ValueError):
-    """These processes cannot train together as asked; the message says what would fit."""
+    """These processes cannot train together as asked; the message says what can."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Layout:
 
 
 def lay_out(parallel: Parallel, processes: int, table: Table, classes: int, batch: int) -> Layout:
-    """The layout of `processes` for a global batch of `batch` images. Raises LayoutError where they do not divide."""
+    """Plan `processes` for a global batch of `batch` images. Raises LayoutError where something does not divide."""
     scheme, why = (parallel, "as asked") if parallel != "auto" else _choose(processes, table)
     columns = table.columns if scheme == "columns" else 1
     if processes % columns:
@@ -57,7 +58,7 @@ def lay_out(parallel: Parallel, processes: int, table: Table, classes: int, batc
 
 
 def _choose(processes: int, table: Table) -> tuple[Literal["columns", "data"], str]:
-    """auto: the paper's columns wherever they fit, for they send the least of the two (section 3.2)."""
+    """auto: the paper's columns (section 3.2) wherever they fit: they send fewer bytes than replicas."""
     if processes == 1:
         return "data", "one process holds it all"
     if table.columns == 1:
@@ -79,17 +80,17 @@ def _check_table(table: Table, classes: int, layout: Layout) -> None:
             raise LayoutError(f"{name}'s {units} outputs do not divide among {parts} processes")
     if classes < layout.slices:
         raise LayoutError(
-            f"{classes} classes are too few for {layout.slices} processes: fc8 would have none of them in one"
+            f"{classes} classes are too few for {layout.slices} processes: one of them would have no output of fc8"
         )
 
 
 def edges(table: Table, classes: int) -> dict[str, int]:
-    """Floats per image that cross where columns meet, of all columns together, by edge in the forward pass's order."""
+    """Return edge -> floats per image that are exchanged there, of all columns together, in the forward order."""
     return {name: floats for name, floats, _ in _walk(table, classes) if floats}
 
 
 def _walk(table: Table, classes: int) -> Iterator[tuple[str, int, int]]:
-    """Each layer, the floats per image that cross to it (0: none), and its parameters; then "logits" and theirs."""
+    """Yield each layer, the floats per image exchanged before it (0: none) and its parameters; "logits" is last."""
     in_channels, pixels = 3, table.crop
     for name, row in table.named.items():
         floats = in_channels * pixels * pixels
@@ -106,10 +107,10 @@ def _walk(table: Table, classes: int) -> Iterator[tuple[str, int, int]]:
 
 
 def sent(layout: Layout, table: Table, classes: int, batch: int, element: int = 4) -> Counter[str]:
-    """Bytes that one process sends in one training step, by edge and for "gradients"; `element` bytes a number.
+    """Return edge, or "gradients" -> bytes that one process sends in one training step; element: bytes of a number.
 
-    Both passes of an edge; an all-gather or its transpose over n processes sends the own share n - 1 times, an
-    all-reduce sends 2 (n - 1) / n of what it reduces.
+    An edge counts forward and backward. An all-gather over n processes, or its transpose, sends the process's share
+    n - 1 times; an all-reduce sends 2 (n - 1) / n of what it reduces.
     """
     hybrid, bytes_sent = layout.scheme == "hybrid", Counter[str]()
     images = batch if hybrid else batch // layout.replicas

@@ -1,8 +1,7 @@
-"""Where a training process stands among others, so that training can be written for one process and spread from
-outside.
+"""The interface between training and the processes it runs on, and its form for a single process.
 
-A replica is a whole network that sees its own share of the global batch; a column is the part of a network that one
-process holds. `OneProcess` is the whole of both; columns.py has the other one.
+Training is written for one process; a placement gives it its part of the network and of each batch. A replica is a
+whole network that sees its own share of the global batch. A column is the part of a network that one process holds.
 """
 
 from collections.abc import Mapping
@@ -20,42 +19,50 @@ __all__ = ["OneProcess", "Placement"]
 
 
 class Placement(Protocol):
-    """This process's place and what the processes do together. Every method is called by all of them, in one order."""
+    """The part of one process, and what the processes do together: all of them call the methods in the same order."""
 
     device: torch.device
     replica: int  # which share of the global batch this process sees
     replicas: int
     columns: int  # processes that share one network: the loss of each is divided by it
-    is_main: bool  # writes files and speaks
+    is_main: bool  # writes the files and prints
     compiled: bool  # whether `network` gives one that torch.compile runs
 
     def network(self, table: Table, classes: int) -> AlexNet:
-        """The part of the network that lives here, on `device`, its weights not yet set."""
+        """Return this process's part of the network, on `device`, its weights not yet set. Called once."""
+
+    def rows(self, batch: int) -> slice:
+        """Which images of a global batch of `batch` this process sees."""
 
     def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
-        """Dropout masks of a step for the images and the units of this process; `batch` is the global one's size."""
+        """Dropout masks of a step for the images and the units of this process; batch: images of the global batch."""
 
     def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """This process's part of tensors in the one-device form (parameters, momentum buffers), by parameter name."""
+        """Cut this process's part out of tensors of the whole network (parameters, momentum buffers), by name."""
 
     def gather(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The one-device form of every process's part, on the CPU and contiguous; empty where not `is_main`."""
+        """Put the parts of all processes together: tensors of the whole network, by name, on the CPU and contiguous.
+
+        Empty on every process but the main one.
+        """
 
     def average_gradients(self) -> None:
         """Replace each `.grad` of the network by its mean over the replicas. Called once after each backward pass."""
 
     def total(self, values: Tensor) -> Tensor:
-        """Sum of a small float64 tensor over the replicas, the same on every process."""
+        """Return the sum of a small float64 tensor over the replicas, the same on every process."""
 
     def gather_objects(self, mine: object) -> list[Any]:
-        """What every process gave, in the order of ranks, on every process. It must pickle."""
+        """Return what every process gave, in the order of ranks, on every process. It must pickle."""
 
     def highest(self, request: int) -> int:
-        """The highest request (0: none) of any process. Nobody waits for it: it may come some calls late, everywhere in
-        the same one."""
+        """Return the highest request (0: none) that any process made in this call or in an earlier one.
+
+        No process waits for another, so an answer may come some calls late; all get the same answer in the same call.
+        """
 
     def barrier(self) -> None:
-        """Wait for every process."""
+        """Wait until every process is here."""
 
 
 class OneProcess:
@@ -70,39 +77,43 @@ class OneProcess:
         self.compiled = device.type == "cuda" and not repeatable and can_compile(device)
 
     def network(self, table: Table, classes: int) -> AlexNet:
-        """All of it, in the memory order that convolutions are fastest in; compiled on a GPU, where that works."""
+        """The whole network, channels last; compiled on a GPU, where that works."""
         network = AlexNet(table, classes).to(self.device).to(memory_format=torch.channels_last)
         if self.compiled:
             network.compile()
         return network
 
+    def rows(self, batch: int) -> slice:
+        """All of them."""
+        return slice(0, batch)
+
     def masks(self, table: Table, *, seed: int, step: int, batch: int) -> dict[str, Tensor]:
-        """Of every image and every unit."""
-        rows, columns = slice(0, batch), range(table.columns)
+        """For every image and every unit."""
+        rows, columns = self.rows(batch), range(table.columns)
         return dropout_masks(table, seed=seed, step=step, batch=batch, rows=rows, columns=columns, device=self.device)
 
     def share(self, whole: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Everything."""
+        """All of `whole`."""
         return dict(whole)
 
     def gather(self, mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A copy, so that training may go on while it is written."""
+        """A copy, so that training can continue while it is written."""
         return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in mine.items()}
 
     def average_gradients(self) -> None:
-        """One replica is its own mean."""
+        """Nothing to do: one replica is its own mean."""
 
     def total(self, values: Tensor) -> Tensor:
-        """One replica is its own sum."""
+        """`values`: one replica is its own sum."""
         return values
 
     def gather_objects(self, mine: object) -> list[Any]:
-        """This process's alone."""
+        """`mine` alone."""
         return [mine]
 
     def highest(self, request: int) -> int:
-        """This process is all there is."""
+        """`request`: there is no other process."""
         return request
 
     def barrier(self) -> None:
-        """Nobody to wait for."""
+        """Nothing to wait for."""

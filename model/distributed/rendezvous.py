@@ -31,11 +31,11 @@ def join(
     settings: Mapping[str, object],
     log: Callable[[str], None],
 ) -> Iterator[Placement]:
-    """Take this process's place among those that torchrun started; alone, the whole of it.
+    """Join the processes that torchrun started and yield this one's placement; without torchrun, that of one process.
 
     batch: images of the global batch. device: "cpu", or "cuda" for one GPU per process. settings: what every process
     must have been given alike. log: called on the main process with the chosen layout and the reason.
-    Raises LayoutError on the first process of each machine; the others leave with exit code 2 and say nothing.
+    Raises LayoutError on the first process of each machine; on the others SystemExit(2), so that one line is printed.
     When the block raises, this process leaves the group without waiting for what it has in flight; the others get an
     error from the collective that they wait in, at the latest after COLLECTIVE_TIMEOUT.
     """
@@ -65,7 +65,7 @@ def join(
 
 
 def _meet(device: torch.device) -> torch.device:
-    """Join the process group; this process's device. Tensors on the CPU always go by gloo, those on GPUs by NCCL."""
+    """Join the process group and return this process's device. CPU tensors are sent by gloo, those on GPUs by NCCL."""
     if device.type == "cuda":
         here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
         if here > gpus:
@@ -82,7 +82,7 @@ def _meet(device: torch.device) -> torch.device:
 
 
 def _agree(settings: Mapping[str, object]) -> None:
-    """Raise LayoutError, on every process, when one was given other settings."""
+    """Raise LayoutError on every process when one of them was given other settings."""
     mine = {name: repr(value) for name, value in settings.items()}
     all_of_them: list[dict[str, str]] = [{}] * dist.get_world_size()
     dist.all_gather_object(all_of_them, mine)

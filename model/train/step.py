@@ -69,8 +69,7 @@ class Learner:
         self.optimiser = SGD(parameters, task.recipe, task.frozen)
         self.mean = torch.from_numpy(task.mean_image).to(self.device)
         self.basis = colour_basis(task.recipe, task.pca).to(self.device)
-        share = task.recipe.batch // placement.replicas
-        self.rows = slice(placement.replica * share, (placement.replica + 1) * share)
+        self.rows = placement.rows(task.recipe.batch)
 
     def step(self, batch: Batch, number: int, rates: Rates, *, colour: bool) -> Tensor:
         """Train on this replica's part of the batch of step `number`. Return its mean loss before the update, on the

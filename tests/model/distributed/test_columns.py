@@ -96,8 +96,7 @@ def learn(
         parameters = dict(network.named_parameters())
         optimiser = SGD(parameters, TrainingRecipe(decay=0.01))
         few_bytes = patch("model.distributed.gradients.BUCKET", 1024)  # so that a small network fills several buckets
-        share = batch // placement.replicas
-        rows = slice(placement.replica * share, (placement.replica + 1) * share)
+        rows = placement.rows(batch)
         for step in range(steps):
             masks = placement.masks(table, seed=1, step=step, batch=batch)
             with few_bytes, collectives() as seen:

@@ -29,4 +29,4 @@ IN_ALL_RELEASES = {
 def test_only_names_that_all_supported_releases_of_torch_have_are_used() -> None:
     sources = [file.read_text() for file in Path(model.distributed.__path__[0]).glob("*.py")]
     used = {name for source in sources for name in re.findall(r"\bdist\.(\w+)", source)}
-    assert used == IN_ALL_RELEASES
+    assert used <= IN_ALL_RELEASES
