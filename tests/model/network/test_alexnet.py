@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model.network.alexnet import AlexNet, initialise
 from model.network.dropout import dropout_masks
+from model.network.response_norm import fused_map_norm, fused_norm
 from model.network.tables import CIFAR, PAPER, RELEASE, TABLES, Conv, Dense, Table
 
 # Computed by hand from the figure 2 of the paper, not by this code.
@@ -220,16 +221,23 @@ def test_columns_and_replicas_draw_their_share_of_the_same_masks() -> None:
 
 
 @pytest.mark.slow
-def test_torch_can_trace_the_whole_network_forward_and_backward() -> None:
-    """What compiles it on a GPU; traced here with a backend that needs no compiler."""
-    network, x = fresh(SMALL, 3), torch.randn(4, 3, 16, 16)
-    device = torch.device("cpu")
+@pytest.mark.parametrize("form", ["a CPU's norm", "a GPU's norm"])
+def test_torch_can_trace_the_whole_network_forward_and_backward(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What compiles it on a GPU, in training and in the test pass; traced with a backend that needs no compiler."""
+    if form == "a GPU's norm":
+        monkeypatch.setattr("model.network.alexnet.response_norm", fused_norm)
+        monkeypatch.setattr("model.network.alexnet.map_norm", fused_map_norm)
+    conv1 = Conv(8, kernel=3, padding=1, sees="image", then=("relu", "norm", "map_norm", "pool"), std=None)
+    network = fresh(replace(AS_IN_2012, rows=(conv1, *AS_IN_2012.rows[1:])), 3)
+    x, device = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)), torch.device("cpu")
     masks = dropout_masks(SMALL, seed=0, step=0, batch=4, rows=slice(None), columns=(0, 1), device=device)
 
     def run(forward: Callable[..., tuple[Tensor, Tensor]]) -> list[Tensor]:
         logits, embedding = forward(x, masks)
         gradients = torch.autograd.grad(logits.square().sum(), list(network.parameters()))
-        return [logits.detach(), embedding.detach(), *gradients]
+        with torch.inference_mode():
+            tested = forward(x)
+        return [logits.detach(), embedding.detach(), *gradients, *tested]
 
     traced = torch.compile(network, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(run(traced), run(network), rtol=1e-5, atol=1e-6)
