@@ -143,16 +143,20 @@ def test_what_else_an_archive_holds_is_not_read_into_memory(tmp_path: Path, monk
 
 
 class Dangerous:
-    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-        return os.system, ("touch /tmp/fc7-was-here",)
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.place),)
 
 
 def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
-    for number, data in enumerate([Dangerous(), np.array([Dangerous()]), np.zeros(3072)]):
+    dangerous = Dangerous(tmp_path / "was-here")
+    for number, data in enumerate([dangerous, np.array([dangerous]), np.zeros(3072)]):
         spoilt = {**python_files(toy()), "data_batch_1": pickle.dumps({b"data": data})}
         with pytest.raises(BadDataset, match="a batch has no business with"):
             read(folder(tmp_path / str(number), spoilt))
-    assert not Path("/tmp/fc7-was-here").exists()
+    assert not (tmp_path / "was-here").exists()
 
 
 def test_what_is_not_the_published_set_is_refused() -> None:

@@ -1,9 +1,9 @@
 """Packing: round trips, sums, and the same bytes however often it was killed."""
 
 import contextlib
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.packed_writer import Encoding
 from model.data.packing import pack
 from model.data.sources import ArraySource, Item
+from tests.dice import dice
 from tests.images import BROKEN, encoded, photograph
 from tests.test_files import traced
 
@@ -238,33 +239,44 @@ def test_corrupt_files_are_listed_and_left_out(tmp_path: Path) -> None:
 
 
 PROGRAM = """
-import sys
+import os, signal, sys
 from pathlib import Path
-from model.data import packing, packing_folder
+import files
+from model.data import packing
 from model.data.folders import folder_source
-packing.BLOCK, packing.DURABLE = 16, 1
+
+left, write_all = int(sys.argv[3]), files.write_all
+
+def dying(file, data):
+    global left
+    left -= 1
+    if left == 0:
+        write_all(file, memoryview(data).cast("B")[: memoryview(data).nbytes // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_all(file, data)
+
+files.write_all = dying
+packing.BLOCK, packing.DURABLE = 8, 1
 packing.pack(Path(sys.argv[2]), {"train": folder_source(sys.argv[1], 48)})
 """
 
 
 @pytest.mark.slow
-def test_kill_minus_nine_then_again_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_kill_minus_nine_within_a_write_then_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    """A block of eight images is eleven writes, so that each run commits at least one block before it dies."""
     images = tmp_path / "images"
-    for number in range(600):
+    for number in range(200):
         file = images / f"c{number % 3}" / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(encoded(photograph(24, 32, seed=number)) if number % 50 else b"broken")
-    killed, progress = tmp_path / "killed" / "set", tmp_path / "killed" / "set" / "train" / "progress.npz"
+    killed, choice = tmp_path / "killed" / "set", dice()
     for _ in range(2):
-        before = progress.stat().st_mtime_ns if progress.exists() else 0
-        with subprocess.Popen([sys.executable, "-c", PROGRAM, images, killed], cwd=ROOT) as process:
-            while process.poll() is None and (not progress.exists() or progress.stat().st_mtime_ns == before):
-                time.sleep(0.001)
-            process.kill()
+        command = [sys.executable, "-c", PROGRAM, str(images), str(killed), str(choice.randrange(20, 120))]
+        assert subprocess.run(command, cwd=ROOT, timeout=120, check=False).returncode == -signal.SIGKILL
         assert not (killed / "meta.json").exists()
-        assert progress.exists()
+        assert (killed / "train" / "progress.npz").exists()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "BLOCK", 16)
+        patch.setattr(packing, "BLOCK", 8)
         pack(killed, {"train": folder_source(images, 48)})
         pack(tmp_path / "whole" / "set", {"train": folder_source(images, 48)})
     assert contents(killed) == contents(tmp_path / "whole" / "set")
