@@ -42,7 +42,7 @@ def test_every_kind_of_image_becomes_a_stored_image(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_every_kind_of_rubbish_is_refused_in_words_a_stranger_may_read(name: str) -> None:
+def test_what_is_no_image_is_refused_without_a_path_or_an_address(name: str) -> None:
     with pytest.raises(BadImage) as refusal:
         stored_image(BROKEN[name](), 32)
     assert len(str(refusal.value)) > 20
@@ -90,7 +90,7 @@ def test_any_size_gives_a_square_of_the_one_asked_for(width: int, height: int, s
 
 @given(width=SIDES, height=SIDES, orientation=st.integers(1, 8), kind=st.sampled_from(["PNG", "TIFF"]))
 @settings(max_examples=60, deadline=None)
-def test_an_orientation_remark_equals_the_turned_image(width: int, height: int, orientation: int, kind: str) -> None:
+def test_an_orientation_tag_equals_the_turned_image(width: int, height: int, orientation: int, kind: str) -> None:
     pixels = photograph(height, width)
     shown = {
         1: pixels,
@@ -182,7 +182,7 @@ def test_pillow_does_not_warn_about_an_image_below_the_limit() -> None:
     assert not said
 
 
-def test_a_broken_remark_does_not_spoil_a_good_image() -> None:
+def test_a_broken_exif_tag_does_not_spoil_a_good_image() -> None:
     data = encoded(photograph(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x07\0\0\xff\xff")
     np.testing.assert_array_equal(stored_image(data, 32), stored_image(IMAGES["plain JPEG"](), 32))
 
