@@ -101,9 +101,9 @@ class _Copying:
 
     def receive(self) -> tuple[Tensor, Tensor]:
         """The computing stream waits for the copy; this thread does not."""
+        computing = torch.cuda.current_stream(self.tensors[0].device)
+        computing.wait_event(self.copied)
         for tensor in self.tensors:
-            computing = torch.cuda.current_stream(tensor.device)
-            computing.wait_event(self.copied)
             tensor.record_stream(computing)  # the copying stream may not reuse it before that has finished with it
         return self.tensors
 
