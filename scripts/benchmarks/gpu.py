@@ -135,7 +135,10 @@ def carry_out(part: Part) -> Outcome:
 def read_tests(said: str) -> list[dict[str, Any]]:
     """pytest's last line ("3 passed, 1 skipped in 2.11s") as figures."""
     last = said.rstrip().rpartition("\n")[2]
-    return [{"outcome": outcome, "tests": int(count)} for count, outcome in re.findall(r"(\d+) ([a-z]+)", last)]
+    return [
+        {"outcome": outcome, "tests": int(count)}
+        for count, outcome in re.findall(r"(\d+) (passed|failed|errors?|skipped)", last)
+    ]
 
 
 def read_benchmark(said: str) -> list[dict[str, Any]]:

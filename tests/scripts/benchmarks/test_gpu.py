@@ -109,7 +109,11 @@ def test_a_part_that_hangs_is_killed_with_its_children() -> None:
     ("name", "code", "problem", "rows"),
     [
         pytest.param(
-            "tests", "print('\\n3 passed, 1 skipped in 2s')", "", [("passed", 3), ("skipped", 1)], id="passed"
+            "tests",
+            "print('\\n3 passed, 1 skipped, 9 deselected in 2s')",
+            "",
+            [("passed", 3), ("skipped", 1)],
+            id="passed",
         ),
         pytest.param("tests", "print('1 failed in 1s'); exit(1)", "exit code 1", [("failed", 1)], id="failed"),
         pytest.param("train", "exit('no GPU memory left')", "exit code 1", [], id="an error"),
