@@ -54,6 +54,8 @@ def folder_splits(path: Path, size: int, fraction: float) -> dict[str, EncodedSo
     if given.is_dir() and (path / "val").is_dir():
         return {"train": shuffled(train), "val": folder_source(path / "val", size, train.classes)}
     train, validation = divided(train, fraction)
+    if not len(train):
+        raise BadDataset(f"{path}: too few images, all {len(validation)} are held out for validation")
     return {"train": shuffled(train)} | ({"val": validation} if len(validation) else {})
 
 

@@ -150,6 +150,12 @@ def test_an_images_side_of_the_split_depends_on_its_name_alone(tmp_path: Path) -
         divided(small["train"], 1.0)
 
 
+def test_a_folder_whose_images_are_all_held_out_is_refused(tmp_path: Path) -> None:
+    class_folders(tmp_path, classes=2, each=1)
+    with pytest.raises(BadDataset, match="too few images, all 2 are held out for validation"):
+        folder_splits(tmp_path, 8, 0.9999)
+
+
 def test_train_and_val_folders_are_taken_as_they_are(tmp_path: Path) -> None:
     class_folders(tmp_path / "train")
     class_folders(tmp_path / "val", classes=2, each=1)
