@@ -1,4 +1,4 @@
-"""Packed sets: what is read back, and what a damaged one says."""
+"""Packed datasets: what is read back, and what a damaged one says."""
 
 import json
 from pathlib import Path
