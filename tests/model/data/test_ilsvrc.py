@@ -99,7 +99,9 @@ def test_a_member_that_leads_back_is_not_followed_for_ever(archives: Archives, w
     name = ("n01440764.tar", "ILSVRC2012_val_00000001.JPEG", "data/meta.mat")[which]
     whole = header(name, 0) + header(name, -512) + bytes(10240)
     archives[which].write_bytes(gzip.compress(whole) if which == 2 else whole)
-    with pytest.raises(BadDataset, match=f"{archives[which].name}: .*damaged at byte 512"):
+    # A newer Python ends a compressed archive there, so that a file of the kit is missing.
+    complaint = "(damaged at byte 512|no data/ILSVRC2012)" if which == 2 else "damaged at byte 512"
+    with pytest.raises(BadDataset, match=f"{archives[which].name}: .*{complaint}"):
         ilsvrc_sources(*archives, size=24)
 
 
