@@ -14,28 +14,25 @@ ROOT = Path(__file__).parents[2]
 
 
 def up() -> None:
-    """Index the folder of images with an untrained network, serve it, return once it answers."""
+    """Pack the folder of images, index it with an untrained network, serve that, and return once it answers."""
     from model.checkpoint import save  # here, because they take seconds that the other commands need not take
     from tests.service.bundles import network
 
     save(STATE / "network", network())
-    index: list[str | Path] = [
-        "--checkpoint",
-        STATE / "network",
-        "--images",
-        os.environ["IMAGES"],
-        "--bundle",
-        STATE / "bundle",
-    ]
-    subprocess.run(
-        [sys.executable, ROOT / "scripts/build_index.py", "--device", "cpu", *index], check=True, timeout=120
-    )
+    script("prepare_dataset.py", "--images", os.environ["IMAGES"], "--out", STATE / "data", "--size", "32")
+    index = ("--checkpoint", STATE / "network", "--images", STATE / "data", "--bundle", STATE / "bundle")
+    script("build_index.py", "--device", "cpu", *index)
     serve: list[str | Path] = ["--bundle", STATE / "bundle", "--port", os.environ["FC7_PORT"], "--device", "cpu"]
     with subprocess.Popen([sys.executable, ROOT / "scripts/serve.py", *serve], stdout=subprocess.PIPE) as service:
         (STATE / "pid").write_text(str(service.pid))
         assert service.stdout is not None
         assert service.stdout.readline().startswith(b"fc7 is at ")
         os._exit(0)  # the service stays
+
+
+def script(name: str, *flags: str | Path) -> None:
+    """Run a script to its end."""
+    subprocess.run([sys.executable, ROOT / "scripts" / name, *flags], check=True, timeout=120)
 
 
 def down() -> None:
