@@ -1,4 +1,4 @@
-"""Test and measure one GPU with what is installed on its machine: one table, one JSON file, in under ten minutes."""
+"""Test and measure one GPU with what its machine has installed: one table, one JSON file, in under ten minutes."""
 
 import sys
 from importlib.util import find_spec

@@ -1,1 +1,1 @@
-"""The measurements that README.md and docs/ quote, one a file; each measures its baseline in the same run."""
+"""The measurements that README.md and docs/ quote, one per file; each measures its baseline in the same run."""

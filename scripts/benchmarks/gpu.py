@@ -1,6 +1,6 @@
 """What one GPU does: the gpu-marked tests, then the training step, the loader and the search.
 
-Each part is a process of its own with a time limit, so that the whole ends in under ten minutes whatever hangs.
+Each part is a process of its own with a time limit, so that all of it ends in under ten minutes even if a part hangs.
 """
 
 import json
@@ -151,7 +151,7 @@ def read_benchmark(said: str) -> list[dict[str, Any]]:
 
 
 def shown(outcomes: Sequence[Outcome]) -> str:
-    """A table of all parts, a line a figure."""
+    """A table of all parts with one line for each figure."""
     lines = []
     for outcome in outcomes:
         lines += [[outcome.part, *_cells(outcome.part, row)] for row in outcome.rows]

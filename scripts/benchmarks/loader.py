@@ -1,4 +1,4 @@
-"""From a packed dataset to batches: the host's share, the way to augmented float, and what most people use instead."""
+"""From a packed dataset to batches: what the host does, all of it, and what most people use instead."""
 
 import os
 import tempfile
@@ -25,7 +25,7 @@ from scripts.benchmarks.timing import Work, in_turn, table
 from scripts.command import Refused
 
 FOLDER = "ImageFolder + DataLoader"
-FOLDER_COUNT = 1024  # images a round for the baseline, which is some hundred times slower
+FOLDER_COUNT = 1024  # images in a round of the baseline, which is much slower
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def measure(config: Loader) -> list[Reading]:
 
 
 def shown(readings: list[Reading]) -> str:
-    """A table, a line a reading."""
+    """A table with one line for each reading."""
     rows = [
         [
             f"{r.images:,}",
@@ -117,7 +117,7 @@ def batches(split: Split, size: int, batch: int, count: int, device: torch.devic
 
 
 def folder_work(images: Path, recipe: TrainingRecipe, size: int, batch: int, count: int) -> Work:
-    """torchvision's way: PIL decodes, crops and mirrors in two worker processes, count // batch batches a round."""
+    """torchvision's way: PIL decodes, crops and mirrors in two worker processes; a round is count // batch batches."""
     from torchvision.datasets import ImageFolder  # only the baseline needs torchvision
     from torchvision.transforms import v2
 

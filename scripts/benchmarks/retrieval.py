@@ -79,7 +79,7 @@ def measure(config: Retrieval) -> Retrieved:
 
 
 def shown(results: Retrieved) -> str:
-    """A table, a line a figure."""
+    """A table with one line for each figure."""
     r = results
     rows = [
         ["top-1 accuracy, central view", _share(r.top1)],
@@ -147,7 +147,7 @@ def single_requests(
 ) -> tuple[Timing, Timing, Timing]:
     """Time embedding one image, searching for it, and the same search in NumPy.
 
-    One after the other, not in turn: each library's idle threads would spin in the way of the next one's.
+    They are timed one after the other, not in turn, because the idle threads of one library would slow the next.
     """
     lengths = np.square(generation.features).sum(axis=1)
     requests: list[Work] = [

@@ -1,4 +1,4 @@
-"""Exact search over made features: on the CPU, and on a GPU where FAISS sees one. Needs no bundle and no dataset."""
+"""Exact search over features of noise, on the CPU and on a GPU where FAISS sees one. Needs no bundle and no dataset."""
 
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ def measure(config: Search) -> list[Searched]:
 
 
 def shown(config: Search, searched: list[Searched]) -> str:
-    """A table, a line an index and batch size."""
+    """A table with one line for each index and batch size."""
     rows = [
         [
             s.index,

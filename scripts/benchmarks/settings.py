@@ -1,5 +1,7 @@
-"""The command line of each benchmark. Apart from them, so that --help imports neither torch nor FAISS, and so that
-what needs no index can be measured where there is no FAISS.
+"""The command line of each benchmark.
+
+It stands apart from them so that --help imports neither torch nor FAISS, and so that training and the loader can be
+measured where there is no FAISS.
 """
 
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ class Loader:
     images: Path | None = None  # the same images as class folders: the baseline, ImageFolder + DataLoader + PIL
     preset: Literal["paper", "release", "cifar"] = "release"  # whose augmentation
     batch: int = 128  # images
-    count: tuple[int, ...] = (8192,)  # images a round; several: how the cost grows
+    count: tuple[int, ...] = (8192,)  # images in a round; several: how the cost grows
     rounds: int = 5  # timed, after one that is not
     cold: bool = False  # also with the file's pages dropped from memory before each round
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N: where batches go

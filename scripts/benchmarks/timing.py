@@ -1,4 +1,4 @@
-"""Fair timings: what is compared is run in turn, so a machine that drifts drifts for all; medians are quoted."""
+"""Timings that can be compared: things run in turn, so that a change of the machine's speed touches all of them."""
 
 import platform
 import statistics
@@ -38,7 +38,7 @@ class Timing:
 
 
 def in_turn(things: Mapping[str, Work], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
-    """Run each thing once a round, in the order given; the first `warm_up` rounds do not count.
+    """Run each thing once in every round, in the order given; the first `warm_up` rounds do not count.
 
     Raises ValueError when a thing handles different numbers in different rounds: its rate would mean nothing.
     """
@@ -65,7 +65,7 @@ def timed(job: Callable[[], T]) -> tuple[T, float]:
 
 
 def conditions() -> str:
-    """Device, cores, versions and commit: what a number never travels without."""
+    """Device, cores, versions and commit, which are printed with every table."""
     device, versions = (
         device_name(choose_device("auto")),
         f"torch {torch.__version__}, Python {platform.python_version()}",

@@ -1,4 +1,4 @@
-"""One training step of the network: ours against the plain torch form, and against no response norm at all."""
+"""One training step of the network, compared with plain torch and with the network without its response norms."""
 
 from dataclasses import dataclass, replace
 
@@ -159,7 +159,7 @@ def measure(config: Train) -> list[Step]:
 
 
 def shown(config: Train, steps: list[Step]) -> str:
-    """A table, a line a form and batch size."""
+    """A table with one line for each form and batch size."""
     rows = [
         [
             str(s.batch),
