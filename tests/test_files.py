@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, whatever happens; a lock is one process's; a full disk is told apart."""
+"""A replaced file is the whole old one or the whole new one, a lock has one holder, and a full disk has its message."""
 
 import ast
 import contextlib
@@ -174,7 +174,7 @@ def test_any_other_error_names_the_file(tmp_path: Path) -> None:
 
 
 def test_it_stands_below_everything_else() -> None:
-    """import-linter reads packages only, so this holds the floor below `model` and `index`."""
+    """import-linter reads packages only, so this test keeps files.py below `model` and `index`."""
     tree = ast.parse(Path(files.__file__).read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

@@ -16,7 +16,7 @@ ANNOUNCED = "fc7 is at "
 
 @dataclass(frozen=True)
 class Served:
-    """A process that is ready, and where."""
+    """A service that is ready, and its address."""
 
     process: "subprocess.Popen[str]"
     address: str  # http://127.0.0.1:12345
@@ -32,7 +32,7 @@ class Served:
 
 
 def start(*flags: str, **variables: str) -> "subprocess.Popen[str]":
-    """The script, with these flags and variables; its output is piped."""
+    """Start the script with these flags and variables; its output is piped."""
     return subprocess.Popen(
         [sys.executable, "scripts/serve.py", *flags],
         cwd=ROOT,
@@ -45,7 +45,7 @@ def start(*flags: str, **variables: str) -> "subprocess.Popen[str]":
 
 @contextmanager
 def served(*flags: str, **variables: str) -> Iterator[Served]:
-    """The script once it has announced its address; stopped in the end."""
+    """Start the script, wait for its address, and stop it in the end."""
     process = start("--port", "0", "--device", "cpu", *flags, **variables)
     assert process.stdout is not None
     try:

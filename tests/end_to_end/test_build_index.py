@@ -1,4 +1,4 @@
-"""The batch job as its user runs it: a process, a folder of images, a bundle; killed, it goes on."""
+"""The batch job as a process, from a folder of images to a bundle; after a kill it continues."""
 
 import signal
 import subprocess
@@ -43,7 +43,7 @@ runpy.run_path("scripts/build_index.py", run_name="__main__")
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """checkpoint.safetensors and images/<class>/<name>.png, two of which are no images."""
+    """A folder with checkpoint.safetensors and images/<class>/<name>.png; two of the files are no images."""
     root = tmp_path_factory.mktemp("collection")
     checkpoint.save(root / "checkpoint.safetensors", made())
     rng = np.random.default_rng(0)

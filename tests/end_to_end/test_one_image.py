@@ -1,4 +1,4 @@
-"""One image embedded by trainer, batch job and HTTP is one embedding, and its six neighbours are the true six."""
+"""Trainer, batch job and HTTP give an image the same embedding, and its six neighbours are the nearest six."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +46,7 @@ def over_http(client: TestClient, data: bytes) -> NDArray[np.float32]:
 
 
 def by_the_trainer(folder: Path, out: Path) -> tuple[list[str], NDArray[np.float32]]:
-    """Names and embeddings of a folder's images, packed, fed and put through the network as validation does."""
+    """Return names and embeddings of a folder's images, computed as validation does: packed, loaded, embedded."""
     packed = pack(out, {"train": folder_source(folder, 32)})
     checkpoint, split = network(), packed.split("train")
     mean = checkpoint.mean_image.numpy()

@@ -1,4 +1,4 @@
-"""The page in a real browser: by mouse, keyboard and drop, wide and narrow, and when something is wrong."""
+"""The page in a real browser: mouse, keyboard, drag and drop, wide and narrow screens, errors."""
 
 import re
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page on which every error of a script, or of the policy, fails the test."""
+    """A page; an error of a script or of the policy fails the test."""
     page = browser.new_page(viewport={"width": 1100, "height": 800})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

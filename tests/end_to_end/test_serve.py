@@ -1,4 +1,4 @@
-"""The service as a process: what its user sees in a terminal, and what a hostile upload does to its memory."""
+"""The service as a process: its messages in a terminal, and its memory under large uploads."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def server(bundle: Path) -> Iterator[Served]:
 
 
 def send(server: Served, headers: str, body: Iterator[bytes]) -> tuple[int, dict[str, object]]:
-    """POST /classify by hand, all of the body whatever the server says meanwhile; status and JSON body."""
+    """POST /classify over a socket and send the whole body, whatever the server answers. Return status and JSON."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(f"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n\r\n".encode())
         for part in body:
@@ -61,7 +61,7 @@ def test_no_file_outside_its_own_folder_is_served(path: str, server: Served) -> 
 
 
 def fetched(server: Served, path: str) -> bytes:
-    """The whole answer to a GET of exactly this path."""
+    """Return the whole answer to a GET of exactly this path."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -84,14 +84,14 @@ def test_an_upload_of_500_mb_is_refused_in_bounded_memory(kind: str, server: Ser
 
 
 def test_it_answers_at_once_that_an_upload_is_too_large(server: Served) -> None:
-    """Without waiting for a body that it will not take."""
+    """It does not wait for a body that it will refuse."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(f"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: {500 * MB}\r\n\r\n".encode())
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
 def test_many_large_images_at_once_do_not_add_up(server: Served) -> None:
-    """20 images of 12 megapixels, 36 MB each when decoded: two at a time are."""
+    """20 images of 12 megapixels take 36 MB each when decoded; two are decoded at a time."""
     data = HEAD + encoded(photograph(3000, 4000)) + b"\r\n--a--\r\n"
     headers = f"Content-Type: multipart/form-data; boundary=a\r\nContent-Length: {len(data)}"
     before = server.memory("VmRSS")

@@ -1,4 +1,4 @@
-"""A small synthetic collection, embedded: what the store's tests and their child processes build from.
+"""A small synthetic collection with random features, for the tests of the store and their child processes.
 
 Run as a program it builds a bundle, as the batch job does, and may kill itself on the way (see kill_at):
 python -m tests.index.blocks BUNDLE CHECKPOINT CALLS SECONDS
@@ -35,7 +35,7 @@ class Embedded:
 
 
 def block(start: int, stop: int, width: int = WIDTH, lost: int = 7) -> Embedded:
-    """Images start ... stop - 1, of which every `lost`-th could not be read; label -1 on every fifth."""
+    """Return images start ... stop - 1; every `lost`-th could not be read, every fifth has the label -1."""
     ids = np.array([i for i in range(start, stop) if i % lost], np.int64)
     rng = np.random.default_rng([start, stop])
     return Embedded(
@@ -51,18 +51,18 @@ def block(start: int, stop: int, width: int = WIDTH, lost: int = 7) -> Embedded:
 
 
 def blocks(start: int = 0, total: int = TOTAL) -> Iterator[Embedded]:
-    """The collection from image `start` on."""
+    """Yield the collection's blocks from image `start` on."""
     for first in range(start, total, BLOCK):
         yield block(first, min(first + BLOCK, total))
 
 
 def begun(path: Path, checkpoint: Path, inputs: dict[str, str] = INPUTS, total: int = TOTAL) -> Building:
-    """A build of the collection's first `total` images, or the rest of it."""
+    """Begin, or continue, a build of the collection's first `total` images."""
     return Bundle(path).begin(inputs, checkpoint, total=total, width=WIDTH, classes=CLASSES)
 
 
 def build(path: Path, checkpoint: Path, inputs: dict[str, str] = INPUTS, total: int = TOTAL) -> Generation:
-    """Build, or go on building, the whole bundle."""
+    """Begin, or continue, a build and publish it."""
     with begun(path, checkpoint, inputs, total) as building:
         for embedded in blocks(building.done, total):
             building.append(embedded)
@@ -70,7 +70,7 @@ def build(path: Path, checkpoint: Path, inputs: dict[str, str] = INPUTS, total: 
 
 
 def contents(generation: Generation) -> dict[str, bytes]:
-    """The bytes of every file that must not depend on how often the build was killed."""
+    """Return the bytes of every file that must not depend on how often the build was killed."""
     return {file.name: file.read_bytes() for file in generation.path.iterdir() if file.name != "manifest.json"}
 
 

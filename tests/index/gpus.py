@@ -1,4 +1,4 @@
-"""FAISS's GPUs on a machine that has none: float16 arithmetic as their kernels do it, in NumPy."""
+"""A stand-in for FAISS's GPUs, with the float16 arithmetic of its kernels in NumPy."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from index.scan import gpus_of
 
 
 class GpuIndexFlatL2:
-    """What a test needs of faiss.GpuIndexFlatL2. `made` lists those that were made since `install`."""
+    """The part of faiss.GpuIndexFlatL2 that the code uses. `made` lists the indexes made since `install`."""
 
     made: "list[GpuIndexFlatL2]"
 
@@ -43,7 +43,7 @@ def reported(query: NDArray[np.float32], rows: NDArray[np.float32], float16: boo
 
 
 def numbers(device: str) -> tuple[int, ...]:
-    """The GPUs of a `gpu` test, which is skipped where FAISS cannot use them."""
+    """Return a device's GPUs; skip the test where FAISS cannot use them."""
     found = gpus_of(device)
     if device != "cpu" and not found:
         pytest.skip("FAISS sees no GPU here")
@@ -51,7 +51,7 @@ def numbers(device: str) -> tuple[int, ...]:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, count: int) -> list[GpuIndexFlatL2]:
-    """Let FAISS see `count` GPUs; the list fills with the indexes that are made on them."""
+    """Let FAISS see `count` GPUs. Return the list to which each index made on them is added."""
     GpuIndexFlatL2.made = []
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: count, raising=False)
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)

@@ -1,4 +1,4 @@
-"""The catalogue's questions, and that its published bytes depend on its rows alone."""
+"""What the catalogue returns; its published bytes depend on its rows alone."""
 
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256

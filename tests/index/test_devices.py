@@ -1,4 +1,4 @@
-"""Where a search runs: the CPU, every GPU, or one of them; a FAISS without GPUs never stops it."""
+"""A search runs on the CPU, on every GPU or on one of them; where FAISS has no GPU, on the CPU."""
 
 import faiss
 import numpy as np

@@ -1,4 +1,4 @@
-"""The definition, against the textbook's formula."""
+"""exact.nearest, the definition, is compared with the textbook's formula."""
 
 import numpy as np
 

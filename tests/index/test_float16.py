@@ -1,4 +1,4 @@
-"""float16 on a GPU: squares overflow beyond 255, and a query whose scan breaks down is left to the definition."""
+"""float16 on a GPU: squares of numbers above 255 overflow; where a scan overflows, exact.nearest answers."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_squares_in_float16_stay_under_the_ceiling(data: st.DataObject) -> None:
 
 
 def large(rng: np.random.Generator, rows: int, largest: float) -> NDArray[np.float32]:
-    """(rows, 64), a tenth of the components between 200 and `largest`; many rows near to each other."""
+    """Return (rows, 64) numbers: a tenth of the components are 200 to `largest`, and many rows are close."""
     features = np.maximum(rng.standard_normal((rows, 64), dtype=np.float32), 0)
     there = rng.random((1, 64)) < 0.1
     return np.where(there, rng.uniform(200, largest, (1, 64)) + features / 10, features).clip(0, largest).astype("f4")
@@ -70,7 +70,7 @@ def test_large_components_are_exact_or_refused_on_a_gpu() -> None:
 def test_a_scan_that_breaks_down_is_left_to_the_definition(
     distance: float, row: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For one query of two: an id of -1 is no row, and a distance that is not finite proves nothing."""
+    """It happens to one query of two: an id of -1 is no row, and a distance that is not finite proves nothing."""
     features = np.random.default_rng(21).standard_normal((200, 8), dtype=np.float32)
     index = FlatIndex(features, np.arange(200))
     scan, calls = Scan.candidates, []

@@ -1,4 +1,4 @@
-"""Killed anywhere, or out of disk, a build goes on and gives the bytes it would have given."""
+"""A build that is killed, or runs out of disk, continues later and gives the same bytes."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 class Killed(BaseException):
-    """Stands for a process that is gone: nothing in the code under test catches it."""
+    """Stands for the end of the process: the code under test does not catch it."""
 
 
 class Fuse:
@@ -97,7 +97,7 @@ def test_a_kill_between_any_two_steps(tmp_path: Path, checkpoint: Path, monkeypa
 
 @pytest.mark.slow
 def test_killed_at_random_moments(tmp_path: Path, checkpoint: Path) -> None:
-    """Also in the middle of a system call."""
+    """The kernel kills it, also in the middle of a system call."""
     expected = contents(build(tmp_path / "unbroken", checkpoint))
     rng, kills, bundle = dice(), 0, tmp_path / "killed"
     command = [sys.executable, "-m", "tests.index.blocks", str(bundle), str(checkpoint)]

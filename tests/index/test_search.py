@@ -1,4 +1,4 @@
-"""Flat search answers as the definition does, ids and distances bit for bit, whatever FAISS rounds."""
+"""FlatIndex gives the ids and distances of exact.nearest, bit for bit, whatever FAISS rounds."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +20,7 @@ PRECISIONS = [pytest.param(False, id="float32"), pytest.param(True, id="float16"
 
 
 def activations(rng: np.random.Generator, rows: int, d: int = 4096) -> NDArray[np.float32]:
-    """(rows, d) like fc7 after ReLU: about half of them zero."""
+    """Return (rows, d) numbers like fc7 after ReLU: about half of them are zero."""
     return np.maximum(rng.standard_normal((rows, d), dtype=np.float32), 0)
 
 
@@ -85,7 +85,7 @@ def test_rows_that_float32_cannot_tell_apart(device: str, float16: bool) -> None
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_no_rounding_within_the_bound_changes_the_answer(seed: int, float16: bool) -> None:
-    """A scan that errs as badly as Rounding allows, always in the direction that hurts most."""
+    """A scan whose errors are as large as Rounding allows, in the worst direction."""
     rng = np.random.default_rng(seed)
     features = (rng.random() * 3 + rng.standard_normal((400, 40)) * rng.choice([1e-3, 1e-1])).astype(np.float32)
     index = FlatIndex(features, np.arange(400), float16=float16)
@@ -109,7 +109,7 @@ def test_no_rounding_within_the_bound_changes_the_answer(seed: int, float16: boo
 def worst_case(
     features: NDArray[np.float32], query: NDArray[np.float32], rounding: Rounding, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """(n,) squared distances: some rows reported at their ceiling, the others as near as the bound lets them."""
+    """Return (n,) squared distances: some at their ceiling, the others as small as the bound allows."""
     true = exact.distances(features, query)
     length = float(np.linalg.norm(query.astype(np.float64)))
     high = np.array([rounding.ceiling(t, length) for t in true])
@@ -136,7 +136,7 @@ def test_what_faiss_reports_stays_under_the_ceiling(device: str, float16: bool, 
 
 
 def test_the_certificate_holds_at_once_on_activations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else every search would scan the collection twice."""
+    """Otherwise every search would scan the collection twice."""
     rng = np.random.default_rng(7)
     features, queries = activations(rng, 5000), activations(rng, 16)
     asked: list[int] = []

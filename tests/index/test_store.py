@@ -1,4 +1,4 @@
-"""A bundle's generations: what is published is whole, and what is killed goes on."""
+"""A bundle's generations: published ones are complete, unfinished ones continue."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""`docker compose` for tests: no image and no container, but the real batch job and the real service in their place.
+"""`docker compose` for tests: without image or container, it runs the real scripts.
 
 Each call is a line of $FAKE_DOCKER/calls; $FAKE_DOCKER/broken holds the name of a command that fails.
 """

@@ -1,4 +1,4 @@
-"""Flags, then FC7_* variables, then defaults; a bad one is one line and exit 2."""
+"""Flags come before FC7_* variables, those before defaults; a bad value is one line and exit code 2."""
 
 import subprocess
 import sys

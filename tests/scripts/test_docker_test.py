@@ -1,4 +1,4 @@
-"""make docker-test with a stand-in for docker: it asks a real service its question, and always takes down."""
+"""make docker-test with a stand-in for docker: it asks a real service, and always takes it down."""
 
 import os
 import subprocess

@@ -32,20 +32,20 @@ TABLE = Table(
 
 
 def image_file(image_id: int) -> bytes:
-    """The file of image `image_id`."""
+    """Return the file of image `image_id`."""
     data = encoded(photograph(32, 32, seed=image_id))
     return data[:200] if image_id == BROKEN else data
 
 
 def network(seed: int = 0) -> Checkpoint:
-    """An untrained network."""
+    """Return an untrained network."""
     drawn = initialise(AlexNet(TABLE, len(CLASSES)), torch.Generator().manual_seed(seed))
     mean = torch.full((32, 32, 3), 120.0)
     return Checkpoint(TABLE, Recipe(stored=32, crop=28), CLASSES, drawn.state_dict(), mean, {})
 
 
 def build(folder: Path) -> Path:
-    """Write images, checkpoint and bundle under `folder`; the bundle's path."""
+    """Write images, checkpoint and bundle under `folder`, and return the bundle's path."""
     for image_id in range(EACH * len(CLASSES)):
         file = folder / "images" / CLASSES[image_id // EACH] / f"{image_id:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)

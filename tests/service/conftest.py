@@ -40,7 +40,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @contextmanager
 def ready(app: FastAPI) -> Iterator[TestClient]:
-    """A client of `app` once it has loaded; a failing handler answers 500 as it would to a stranger."""
+    """Give a client of `app` when it is ready. A failing handler answers 500, as over the network."""
     with TestClient(app, raise_server_exceptions=False) as client:
         wait_until(lambda: client.get("/readyz").status_code != 503)
         yield client

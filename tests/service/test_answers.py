@@ -1,4 +1,4 @@
-"""Each route's good answers, whole bodies compared with what the network and the index give when asked directly."""
+"""Each route's answers: whole bodies, compared with the results of the network and the index."""
 
 from importlib.metadata import version as installed
 from typing import Any
@@ -114,7 +114,7 @@ def test_more_neighbours_than_images_gives_all_of_them(client: TestClient) -> No
 
 
 def test_the_three_ways_to_embed_an_image_agree(client: TestClient, settings: Settings) -> None:
-    """HTTP, the batch job's stored row, and the trainer's forward pass: 1e-5 of the features' size."""
+    """HTTP, the batch job's stored row and the trainer's forward pass agree to 1e-5 of the largest feature."""
     checkpoint = network()
     stored = stored_image(image_file(7), checkpoint.recipe.stored)
     over_http = np.array(client.post("/embed", **upload(7)).json()["embedding"], np.float32)

@@ -1,4 +1,4 @@
-"""What the service says about itself: every route documented with examples, every answer counted."""
+"""Every route is documented with examples, and every answer is counted."""
 
 from typing import Any
 

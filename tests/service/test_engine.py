@@ -1,4 +1,4 @@
-"""A network and an index that do not belong together are refused, and the refusal says what differs."""
+"""A checkpoint that did not make the index is refused, and the message says what differs."""
 
 import json
 import shutil
@@ -21,12 +21,12 @@ from tests.service.bundles import network
 
 @pytest.fixture
 def copy(bundle: Path, tmp_path: Path) -> Path:
-    """A bundle that a test may spoil."""
+    """A copy of the bundle, which a test may change."""
     return Path(shutil.copytree(bundle, tmp_path / "bundle", symlinks=True))
 
 
 def put(bundle: Path, other: Checkpoint) -> None:
-    """Replace the checkpoint, with a manifest that says so: what only a comparison with `inputs` can find."""
+    """Replace the checkpoint and its entries in the manifest, so that only `inputs` still differs."""
     generation = next((bundle / "generations").glob("*"))
     file = generation / "checkpoint.safetensors"
     file.unlink()

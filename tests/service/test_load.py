@@ -1,4 +1,4 @@
-"""Before it is ready, when it is full, and when something breaks: the service says so and stays up."""
+"""The service says that it is not ready, that it is full, or that something broke, and stays up."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the browser gets: a policy that lets it load nothing from elsewhere, and files that need nothing from there."""
+"""The pages come with a policy against loading from other hosts, and their files name none."""
 
 import re
 

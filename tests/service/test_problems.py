@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, the answer is the one problem+json that says so, and nothing else leaks out."""
+"""Each wrong request gets the problem+json that describes it, without any detail of this machine."""
 
 from typing import Any
 
