@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,10 @@ def gpu_tests() -> list[str]:
 def carry_out(part: Part) -> Outcome:
     """Run a part, and kill it and all that it started when its time is over."""
     begun = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
         with subprocess.Popen(
             [sys.executable, *part.command],
             cwd=ROOT,
-            env=environment,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -121,7 +120,8 @@ def carry_out(part: Part) -> Outcome:
             try:
                 said, _ = process.communicate(timeout=part.limit)
             except BaseException:  # Ctrl-C too
-                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 raise
     except subprocess.TimeoutExpired:
         return Outcome(part.name, time.monotonic() - begun, f"not done in {part.limit:.0f} s")

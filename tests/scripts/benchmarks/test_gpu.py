@@ -53,7 +53,7 @@ def test_missing_packages_are_named_in_one_line() -> None:
 def test_make_runs_it_with_the_machines_python_and_installs_nothing() -> None:
     command = ["make", "--dry-run", "gpu", "PYTHON=some-python"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert said.splitlines() == ["PYTHONPATH=. some-python scripts/gpu.py"]
+    assert said.splitlines() == [f"PYTHONPATH={ROOT}:$PYTHONPATH some-python scripts/gpu.py"]
 
 
 def test_an_old_torch_is_refused_and_a_newer_one_is_not() -> None:
