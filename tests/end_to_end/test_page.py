@@ -75,7 +75,7 @@ def test_the_true_label_has_a_colour_of_its_own(page: Page, address: str) -> Non
     others = {bar.evaluate(colour) for bar in page.locator("#bars li:not(.true) .bar").all()}
     assert len(others) == 1
     assert true not in others
-    assert page.locator("#image").evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
+    expect(page.locator("#image")).to_have_css("image-rendering", "pixelated")  # once the image is loaded
 
 
 def test_an_indexed_image_is_not_its_own_neighbour(page: Page, address: str) -> None:
@@ -92,7 +92,7 @@ def test_a_chosen_file_is_answered(page: Page, address: str, collection: Path) -
     expect(page.locator("#tiles .tile").first).to_have_attribute("data-image-id", "25")
     assert page.locator("#bars li.true").count() == 0
     assert str(page.locator("#image").get_attribute("src")).startswith("blob:")
-    assert page.locator("#image").evaluate("image => image.naturalWidth") == 32
+    expect(page.locator("#image")).to_have_js_property("naturalWidth", 32)
     assert "#" not in page.url
 
 
