@@ -12,6 +12,7 @@ from model.distributed.placement import OneProcess
 from model.network.alexnet import AlexNet, initialise
 from model.network.response_norm import ResponseNorm
 from model.network.tables import TABLES, Conv, Dense, Table
+from model.precision import full_float32
 from model.train.optimiser import SGD
 from model.train.recipes import RECIPES
 from model.train.schedule import Rates
@@ -58,7 +59,7 @@ class Plain(nn.Module):
             elif step == "norm":
                 x = torch.cat([torchs_norm(half, self.table.norm) for half in x.chunk(self.table.columns, 1)], 1)
             else:
-                raise ValueError(f"the plain form has no {step!r}")
+                x = torchs_map_norm(x, self.table.map_norm)
         return x
 
     def _dense(self, row: Dense, name: str, x: Tensor) -> Tensor:
@@ -72,6 +73,12 @@ class Plain(nn.Module):
 def torchs_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
     """torch divides alpha by the window."""
     return F.local_response_norm(x, norm.size, norm.alpha * norm.size, norm.beta, norm.k)
+
+
+def torchs_map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
+    """The norm within each map: torch has a pooling that sums, and no op for the whole."""
+    sums = F.avg_pool2d(x.square(), norm.size, stride=1, padding=norm.size // 2, divisor_override=1)
+    return x / (norm.k + norm.alpha * sums) ** norm.beta
 
 
 def without_norm(whole: Table) -> Table:
@@ -149,7 +156,8 @@ def measure(config: Train) -> list[Step]:
         keep_freed_memory()
     steps = []
     for batch in config.batch:
-        timings = in_turn(forms(config, batch), config.rounds)
+        with full_float32():  # as in training; torch's own choice for convolutions on a GPU is TF32
+            timings = in_turn(forms(config, batch), config.rounds)
         for name, timing in timings.items():
             bare = timings[name.replace("fc7", BARE)].rate if name.startswith("fc7") else None
             fastest, _, slowest = timing.milliseconds

@@ -4,12 +4,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from model.network.alexnet import AlexNet, initialise
-from model.network.tables import PAPER
+from model.network.tables import PAPER, RELEASE, Table
 from scripts.benchmark import job
 from scripts.benchmarks import train
 from scripts.benchmarks.settings import Loader, Retrieval, Search, Train
@@ -20,8 +21,9 @@ from scripts.command import Refused
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_plain_form_is_the_same_network() -> None:
-    network = initialise(AlexNet(PAPER, 10), torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("of", [PAPER, RELEASE], ids=["paper", "release"])
+def test_the_plain_form_is_the_same_network(of: Table) -> None:
+    network = initialise(AlexNet(of, 10), torch.Generator().manual_seed(0))
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1)) * 60
     with torch.no_grad():
         torch.testing.assert_close(Plain(network).eval()(x), network(x)[0], rtol=1e-4, atol=1e-4)
@@ -69,6 +71,20 @@ def test_a_training_step_is_compared_with_plain_torch_and_with_no_norm() -> None
     assert steps["fc7, float32"].of_plain == pytest.approx(ours / plain)
     assert steps["fc7, float32"].of_no_norm == pytest.approx(ours / bare)
     assert steps["plain torch, float32"].of_no_norm is None
+
+
+def test_float32_is_float32_in_every_form_that_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, training computes in it, and torch's own choice for convolutions is TF32."""
+    convolutions: Any = torch.backends.cudnn  # its stubs lack `conv`
+    seen = []
+
+    def noted(*_: object) -> dict[str, Timing]:
+        seen.append(convolutions.conv.fp32_precision)
+        return {train.PLAIN: Timing((1.0,), 4)}
+
+    monkeypatch.setattr(train, "in_turn", noted)
+    train.measure(Train(preset="cifar", batch=(4,), classes=3, rounds=1))
+    assert seen == ["ieee"]
 
 
 @pytest.mark.parametrize(
