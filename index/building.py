@@ -122,7 +122,8 @@ class Building:
 
     def _started(self, plan: Plan) -> Plan:
         _discard(self._root)
-        self._generation.mkdir(parents=True)
+        files.make_folder(self._root)
+        self._generation.mkdir()
         self._features.write_bytes(bytes(files.NPY_HEADER))
         CatalogueWriter.create(self._work, plan.classes)
         for path in (self._features, self._work, self._generation, self._root):

@@ -57,7 +57,7 @@ class BundleFolder:
 
     def publish(self, folder: Path, number: int) -> None:
         """Move the finished `folder` to its place as generation `number`, by one rename. Raises OSError."""
-        self._folder.mkdir(exist_ok=True)
+        files.make_folder(self._folder)
         folder.rename(self.path(number))
         files.sync(self._folder)
         files.sync(folder.parent)
@@ -75,7 +75,7 @@ class BundleFolder:
 
     def lock(self) -> IO[bytes]:
         """Lock the bundle for writing, until the returned file is closed or the process ends. Raises Busy, OSError."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.root)
         try:
             return files.locked(self.root / "lock")
         except files.AlreadyLocked as error:

@@ -75,7 +75,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         {**tensors, MEAN: checkpoint.mean_image.cpu().contiguous()},
         metadata={"format": FORMAT, "about": json.dumps(about, sort_keys=True)},
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(path.parent)
     files.replace(path, data)
 
 

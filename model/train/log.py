@@ -34,7 +34,7 @@ class RunLog:
         """Drop the lines after step `done`: a killed run may have logged more than it saved."""
         from torch.utils.tensorboard import SummaryWriter  # takes seconds, and is needed only here
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.folder)
         kept = [line for line in epochs(self.path) if line["step"] <= done]
         header = {"kind": "run", "steps": steps, "batch": batch, **self.header}
         files.replace(self.path, "".join(json.dumps(line) + "\n" for line in [header, *kept]).encode())

@@ -43,7 +43,7 @@ class RunFolder:
             raise BadRun(f"{self.path} is not a folder")
         self._require_space(network, state)
         with files.translated(self.path, BadRun, BadRun):
-            self.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path)
             try:
                 self._lock = files.locked(self.path / "lock")
             except files.AlreadyLocked as error:
@@ -96,7 +96,7 @@ class RunFolder:
 
     def _writing(self, write: Callable[[], None]) -> None:
         with files.translated(self.path, BadRun, BadRun):
-            self.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path)
             write()
 
     def _require_space(self, network: int, state: int) -> None:

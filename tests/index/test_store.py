@@ -12,6 +12,7 @@ import pytest
 from index.bundle_folder import DiskFull
 from index.store import BadBundle, Bundle, Busy, Generation
 from tests.index.blocks import CLASSES, INPUTS, TOTAL, WIDTH, begun, block, blocks, build, contents
+from tests.test_files import traced
 
 
 @pytest.fixture
@@ -46,6 +47,19 @@ def test_what_was_appended_is_what_is_read(path: Path, checkpoint: Path) -> None
     assert set(manifest.fingerprints) == {"weights", "recipe", "images", "features", "ids", "catalogue", "checkpoint"}
     assert not (path / "building").exists()
     assert Bundle(path).current(verify=True).manifest == manifest
+
+
+def test_the_names_of_new_folders_are_on_the_disk_before_what_names_them(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut must not take away a folder of a bundle whose CURRENT, or a build whose plan, is there."""
+    events = traced(monkeypatch)
+    build(tmp_path / "bundles" / "new", checkpoint)
+    assert events[:3] == [f"sync {tmp_path.name}", "sync bundles", "sync new"]  # names of bundles, new and building
+    begun, done = events.index("rename to plan.json"), events.index("rename to CURRENT")
+    assert {"sync building", "sync generation"} <= set(events[3:begun])
+    published = events[done - 4 : done]
+    assert published == ["sync new", "sync generations", "sync building", "sync CURRENT.part"]
 
 
 def test_the_features_are_an_ordinary_npy_file(path: Path, checkpoint: Path) -> None:

@@ -15,6 +15,7 @@ from model.checkpoint import BadCheckpoint, Checkpoint, load, save
 from model.network.tables import CIFAR, PAPER, RELEASE, TABLES, Dense, Table
 from model.preprocess import Recipe
 from tests.model.network.test_alexnet import SMALL, fresh
+from tests.test_files import traced
 
 CLASSES = ("cat", "dog", "frog")
 
@@ -35,6 +36,14 @@ def test_what_was_saved_comes_back_with_the_same_answers(tmp_path: Path) -> None
     assert torch.equal(found.mean_image, saved.mean_image)
     assert found.fingerprints() == saved.fingerprints()
     assert os.listdir(path.parent) == ["checkpoint.safetensors"]
+
+
+def test_a_checkpoint_and_the_names_of_new_folders_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = traced(monkeypatch)
+    save(tmp_path / "runs" / "new" / "c", made())
+    assert events == [f"sync {tmp_path.name}", "sync runs", "sync c.part", "rename to c", "sync new"]
 
 
 def test_a_network_from_a_checkpoint_has_its_own_weights() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from model.train.schedule import Rates, Stalls
 from model.train.state import BadRun, RunProgress, State, differences
 from tests.model.train.runs import Seen, assert_same_bits, saved, trained
 from tests.model.train.tasks import task
+from tests.test_files import traced
 
 OLD_FORMAT = "fc7 training state 1"  # velocities, of a rate inside them
 
@@ -25,6 +27,14 @@ def test_a_run_is_not_started_over_another(straight: tuple[Path, Seen]) -> None:
     path, _ = straight
     with pytest.raises(BadRun, match="holds a run already: --resume goes on with it"):
         RunFolder(path, {"seed": 0}).begin(resume=False)
+
+
+def test_the_names_of_a_new_runs_folders_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a power cut takes away the whole run, however well its files were synced."""
+    events = traced(monkeypatch)
+    with closing(RunFolder(tmp_path / "runs" / "new", {"seed": 0})) as folder:
+        folder.claim(network=0, state=0)
+    assert events == [f"sync {tmp_path.name}", "sync runs"]
 
 
 def test_a_run_is_not_resumed_as_another(straight: tuple[Path, Seen]) -> None:
