@@ -102,10 +102,6 @@ class Columns:
         self._asked = highest, dist.all_reduce(highest, dist.ReduceOp.MAX, async_op=True)
         return answer
 
-    def barrier(self) -> None:
-        """Of all replicas and columns."""
-        dist.barrier()
-
     def abort(self) -> None:
         """Drop the collectives in flight. Leaving a group waits for them, and so for processes that may be gone."""
         for group in (self._across_replicas, self._across_columns, dist.group.WORLD):

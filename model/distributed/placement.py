@@ -61,9 +61,6 @@ class Placement(Protocol):
         No process waits for another, so an answer may come some calls late; all get the same answer in the same call.
         """
 
-    def barrier(self) -> None:
-        """Wait until every process is here."""
-
 
 class OneProcess:
     """One process that holds the whole network and sees the whole batch."""
@@ -114,6 +111,3 @@ class OneProcess:
     def highest(self, request: int) -> int:
         """`request`: there is no other process."""
         return request
-
-    def barrier(self) -> None:
-        """Nothing to wait for."""

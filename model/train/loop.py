@@ -23,12 +23,12 @@ from model.train.callbacks import Callback, Epoch
 from model.train.run_folder import RunFolder
 from model.train.saving import BackgroundWriter
 from model.train.schedule import Rates, schedule_of
-from model.train.state import RunProgress, State
+from model.train.state import BadRun, RunProgress, State
 from model.train.step import Learner, TrainingTask
 
 __all__ = ["Diverged", "Trainer"]
 
-GO_ON, SAVE, STOP = 0, 1, 2  # what a process may ask for after a step; the highest wins
+GO_ON, SAVE, STOP, FAIL = 0, 1, 2, 3  # what a process may ask for after a step; the highest wins
 LOSS_EVERY = {"cpu": 1, "cuda": 50}  # steps between two reads of the losses: on a GPU each read waits for it
 
 
@@ -37,7 +37,10 @@ class Diverged(ArithmeticError):
 
 
 class Trainer:
-    """One run, from a state to its end."""
+    """One run, from a state to its end.
+
+    An error that one process meets is kept until all processes raise it together: none is left waiting for another.
+    """
 
     def __init__(
         self, task: TrainingTask, placement: Placement, folder: RunFolder, state: State, provenance: Mapping[str, Any]
@@ -51,6 +54,7 @@ class Trainer:
         self.started = time.monotonic() - state.progress.seconds
         self.writer = BackgroundWriter()
         self.pending_losses: list[Tensor] = []  # losses since the last read
+        self.error: Exception | None = None  # met by this process and not yet raised
         self.rate: tuple[float, float] = (0.0, 0.0)  # images a second and share of time spent waiting, this epoch
 
     def run(self, callback: Callback, *, save_now: Callable[[], bool], stop: Callable[[], bool]) -> bool:
@@ -59,7 +63,8 @@ class Trainer:
         save_now, stop: called after every step; `stop` on every process, `save_now` on the main one. Raises Diverged,
         BadRun when the disk is full, and what reading the data raises.
         """
-        callback.begin(self.task.steps, self.progress.step, self.task.recipe.batch)
+        self._attempt(lambda: callback.begin(self.task.steps, self.progress.step, self.task.recipe.batch))
+        self._fail_together()
         finished = False
         try:
             with self.writer:
@@ -75,13 +80,27 @@ class Trainer:
                 return False
             if not self._steps(callback, save_now, stop):
                 self._save()
-                self.writer.wait()
+                self._attempt(self.writer.wait)
+                self._fail_together()
                 return False
             self._close_epoch(callback)
         if self.placement.is_main:
-            self.folder.finish(self.progress.step // self.task.steps_an_epoch)
-        self.placement.barrier()
+            self._attempt(lambda: self.folder.finish(self.progress.step // self.task.steps_an_epoch))
+        self._fail_together()
         return True
+
+    def _attempt(self, job: Callable[[], object]) -> None:
+        """Run `job`, and keep its error for `_fail_together`."""
+        try:
+            job()
+        except (BadRun, Diverged) as error:
+            self.error = self.error or error
+
+    def _fail_together(self) -> None:
+        """Wait until every process is here. Raise, on all of them, the error that one of them has kept."""
+        for error in self.placement.gather_objects(self.error):
+            if error is not None:
+                raise error
 
     def _over(self) -> bool:
         return self.progress.step >= self.task.steps or self.schedule.ended(self.progress.stalls)
@@ -104,7 +123,9 @@ class Trainer:
                 if last or self.progress.step % LOSS_EVERY[self.placement.device.type] == 0:
                     callback.step(self.progress.step, self._collect_losses(), rates)
                 save = SAVE if self.placement.is_main and save_now() else GO_ON
-                asked_for = self.placement.highest(STOP if stop() else save)
+                asked_for = self.placement.highest(FAIL if self.error else STOP if stop() else save)
+                if asked_for == FAIL:
+                    self._fail_together()
                 if last:  # it is saved anyway
                     break
                 if asked_for == STOP:
@@ -126,12 +147,13 @@ class Trainer:
         return self.schedule.rates(self.progress.step, self.progress.stalls)
 
     def _collect_losses(self) -> float:
-        """Read the losses since the last read, with one wait for all. Return the newest one. Raises Diverged."""
+        """Read the losses since the last read, with one wait for all. Return the newest one. Keep a Diverged."""
         losses = torch.stack(self.pending_losses).double().tolist() if self.pending_losses else []
         self.pending_losses.clear()
         for place, loss in enumerate(losses):
             if not math.isfinite(loss):
                 self._diverged(self.progress.step - len(losses) + place)
+                break
             self.progress = replace(self.progress, losses=self.progress.losses + loss)
         return losses[-1] if losses else math.nan
 
@@ -139,7 +161,8 @@ class Trainer:
         rate = self.schedule.rates(step, self.progress.stalls).weights
         good = self.folder.last_good()
         kept = f"the last good state is {good}" if good else "nothing was saved before"
-        raise Diverged(f"the loss is no number any more at step {step} (learning rate {rate:g}); {kept}")
+        error = Diverged(f"the loss is no number any more at step {step} (learning rate {rate:g}); {kept}")
+        self.error = self.error or error
 
     def _close_epoch(self, callback: Callback) -> None:
         """Validate, adapt the schedule, keep the network, call the callbacks, save the state."""
@@ -162,26 +185,32 @@ class Trainer:
             images_per_second=self.rate[0],
             waiting=self.rate[1],
         )
-        self.writer.wait()
+        self._attempt(self.writer.wait)
         weights = self._gathered()
         if self.placement.is_main:
-            self.folder.keep_epoch(epoch.epoch, self._checkpoint(weights, epoch), scores.error < before.best)
-            callback.epoch(epoch, weights["conv1.weight"])
+            self._attempt(lambda: self._keep(weights, epoch, scores.error < before.best, callback))
         self._save(weights)
-        self.writer.wait()
-        self.placement.barrier()
+        self._attempt(self.writer.wait)
+        self._fail_together()
+
+    def _keep(self, weights: dict[str, Tensor], epoch: Epoch, is_best: bool, callback: Callback) -> None:
+        """Write the network of an epoch, then its figures."""
+        self.folder.keep_epoch(epoch.epoch, self._checkpoint(weights, epoch), is_best)
+        callback.epoch(epoch, weights["conv1.weight"])
 
     def _gathered(self) -> dict[str, Tensor]:
         """Return all weights in the one-process form, on the main process. Raises Diverged where one is not finite."""
         weights = self.placement.gather(self.learner.weights())
         if not all(tensor.isfinite().all() for tensor in weights.values()):
             self._diverged(self.progress.step - 1)
+        self._fail_together()
         return weights
 
     def _save(self, weights: dict[str, Tensor] | None = None) -> None:
         """Copy the state to the main process, which writes it while training goes on."""
-        self.writer.wait()
+        self._attempt(self.writer.wait)
         self._collect_losses()
+        self._fail_together()
         weights = self._gathered() if weights is None else weights
         momentum = self.placement.gather(self.learner.optimiser.momentum())
         losses = self.placement.total(torch.tensor([self.progress.losses], dtype=torch.float64)).item()

@@ -16,7 +16,6 @@ IN_ALL_RELEASES = {
     "all_gather_object",
     "all_reduce",
     "all_to_all_single",
-    "barrier",
     "destroy_process_group",
     "gather",
     "get_rank",
