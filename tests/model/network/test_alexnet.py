@@ -223,9 +223,8 @@ def test_columns_and_replicas_draw_their_share_of_the_same_masks() -> None:
 @pytest.mark.slow
 def test_torch_can_trace_the_whole_network_forward_and_backward(monkeypatch: pytest.MonkeyPatch) -> None:
     """What compiles it on a GPU, in training and in the test pass; traced with a backend that needs no compiler."""
-    monkeypatch.setattr(
-        "model.network.alexnet.response_norm", fused_norm
-    )  # a GPU's form: for a CPU nothing is compiled
+    # A GPU's form of the norms: for a CPU nothing is compiled.
+    monkeypatch.setattr("model.network.alexnet.response_norm", fused_norm)
     monkeypatch.setattr("model.network.alexnet.map_norm", fused_map_norm)
     conv1 = Conv(8, kernel=3, padding=1, sees="image", then=("relu", "norm", "map_norm", "pool"), std=None)
     network = fresh(replace(AS_IN_2012, rows=(conv1, *AS_IN_2012.rows[1:])), 3)
