@@ -26,7 +26,7 @@ __all__ = ["train"]
 
 
 def train(config: TrainConfig, callback: Callback, *, stop: Callable[[], bool], log: Callable[[str], None]) -> bool:
-    """Train or resume in this process. Return True when the run is finished, False when it was stopped and saved.
+    """Train or resume in this process. Return True when the run is finished, False when it was stopped.
 
     log: takes the lines that a person should read, on the main process. Raises BadRun, BadDataset, BadCheckpoint,
     NoSuchDevice, NotDeterministic, LayoutError and Diverged, each with one clear line.
@@ -69,7 +69,12 @@ def _train(
     trainer = Trainer(prepared.task, placement, folder, state or prepared.start, prepared.provenance)
     watching: Sequence[Callback] = [RunLog(config.out, prepared.provenance), callback] if placement.is_main else []
     finished = trainer.run(Callbacks(watching), save_now=Every(60 * config.save_minutes), stop=stop)
-    log(f"trained: {folder.final}" if finished else f"stopped and saved: {folder.state}; --resume goes on")
+    if finished:
+        log(f"trained: {folder.final}")
+    elif folder.state.exists():
+        log(f"stopped and saved: {folder.state}; --resume goes on")
+    else:
+        log("stopped before the first step; --resume begins again")
     return finished
 
 

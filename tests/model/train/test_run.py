@@ -116,6 +116,14 @@ def test_an_out_that_is_a_file_is_said(tmp_path: Path) -> None:
     assert config.out.read_text() == "mine"
 
 
+def test_a_run_that_is_stopped_before_its_first_step_does_not_say_that_it_is_saved(tmp_path: Path) -> None:
+    config = TrainConfig(data=packed(tmp_path / "data", MANY), out=tmp_path / "run", device="cpu", epochs=1)
+    said: list[str] = []
+    assert not train(config, ConsoleLogger(), stop=lambda: True, log=said.append)
+    assert said[-1] == "stopped before the first step; --resume begins again"
+    assert start(replace(config, resume=True))
+
+
 def test_validation_is_the_sets_own_split_or_a_fixed_twentieth(tmp_path: Path) -> None:
     own = PackedSet.open(packed(tmp_path / "own", MANY, test=Grey((0, 1, 1))))
     learn, validate = training_and_validation(own)
