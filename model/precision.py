@@ -43,8 +43,7 @@ def full_float32(*, repeatable: bool = False) -> Iterator[None]:
 def deterministic(device: torch.device) -> Iterator[None]:
     """Give the same bits each time, for the whole process while the block runs; enter it before the GPU is used.
 
-    An operation that has no such form raises torch's RuntimeError when it is reached. Raises NotDeterministic where the
-    environment forbids it.
+    Raises NotDeterministic where the environment forbids it, and for an operation of the block that has no such form.
     """
     if device.type == "cuda" and (chosen := os.environ.setdefault(WORKSPACE, FIXED[0])) not in FIXED:
         raise NotDeterministic(f"{WORKSPACE}={chosen}: the same bits each time need {' or '.join(FIXED)}, or none set")
@@ -52,6 +51,10 @@ def deterministic(device: torch.device) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     try:
         yield
+    except RuntimeError as error:
+        if "use_deterministic_algorithms" not in str(error):
+            raise
+        raise NotDeterministic(f"the same bits each time cannot be had: {str(error).split(',')[0]}") from error
     finally:
         torch.use_deterministic_algorithms(before)
 

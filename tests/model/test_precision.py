@@ -92,6 +92,18 @@ def test_a_gpu_in_full_float32_is_as_near_to_float64_as_a_cpu(function: Callable
     assert (result - truth).norm() < 1e-5 * truth.norm()  # TF32: about 3e-4
 
 
+def test_an_operation_without_a_deterministic_form_is_one_clear_line() -> None:
+    into = torch.zeros(3)
+    with (
+        pytest.raises(NotDeterministic, match=r"^the same bits .*: put_ does not have a deterministic implementation$"),
+        deterministic(CPU),
+    ):
+        into.put_(torch.tensor([1]), torch.tensor([1.0]))
+    assert not torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(RuntimeError, match="another error"), deterministic(CPU):
+        raise RuntimeError("another error")
+
+
 def test_deterministic_algorithms_are_switched_on_and_back() -> None:
     with deterministic(CPU):
         assert torch.are_deterministic_algorithms_enabled()
