@@ -15,6 +15,7 @@ from torch import Tensor
 import files
 from model.train.callbacks import Epoch
 from model.train.schedule import Rates
+from model.train.state import BadRun
 
 __all__ = ["RunLog", "curves", "kernels"]
 
@@ -23,7 +24,10 @@ PIXEL = {11: 4}  # screen pixels a kernel pixel: about 48 a kernel
 
 
 class RunLog:
-    """A Callback that writes them. The line of an epoch is on disk before the state that follows it."""
+    """A Callback that writes them. The line of an epoch is on disk before the state that follows it.
+
+    `begin` and `epoch` raise BadRun for what the disk does not take.
+    """
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.folder, self.header = folder, header
@@ -34,11 +38,12 @@ class RunLog:
         """Drop the lines after step `done`: a killed run may have logged more than it saved."""
         from torch.utils.tensorboard import SummaryWriter  # takes seconds, and is needed only here
 
-        files.make_folder(self.folder)
-        kept = [line for line in epochs(self.path) if line["step"] <= done]
-        header = {"kind": "run", "steps": steps, "batch": batch, **self.header}
-        files.replace(self.path, "".join(json.dumps(line) + "\n" for line in [header, *kept]).encode())
-        self.events = SummaryWriter(str(self.folder / "tensorboard"), purge_step=done)
+        with files.translated(self.path, BadRun, BadRun):
+            files.make_folder(self.folder)
+            kept = [line for line in epochs(self.path) if line["step"] <= done]
+            header = {"kind": "run", "steps": steps, "batch": batch, **self.header}
+            files.replace(self.path, "".join(json.dumps(line) + "\n" for line in [header, *kept]).encode())
+            self.events = SummaryWriter(str(self.folder / "tensorboard"), purge_step=done)
 
     def step(self, done: int, loss: float, rates: Rates) -> None:
         """Write the training loss and the rate every SCALAR_EVERY steps."""
@@ -48,7 +53,7 @@ class RunLog:
 
     def epoch(self, epoch: Epoch, conv1: Tensor) -> None:
         """Write the line, the scalars and the kernels."""
-        with self.path.open("a") as file:
+        with files.translated(self.path, BadRun, BadRun), self.path.open("a") as file:
             file.write(json.dumps({"kind": "epoch", **asdict(epoch)}) + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -1,12 +1,15 @@
 """The records of a run: a line an epoch however often it was killed, Figure 3, curves."""
 
+import errno
 import json
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
 import torch
 
 from model.train.log import RunLog, curves, epochs, kernels
+from model.train.state import BadRun
 from tests.model.train.runs import STEPS, Seen
 
 
@@ -27,6 +30,22 @@ def test_the_log_has_one_line_an_epoch_however_often_killed(tmp_path: Path, stra
     assert json.loads(log.path.read_text().splitlines()[0])["steps"] == STEPS
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_full_disk_is_one_clear_line(
+    tmp_path: Path, straight: tuple[Path, Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log, (_, callback) = RunLog(tmp_path, {}), straight
+    log.begin(STEPS, 0, 16)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(BadRun, match=r"log\.jsonl: no space left on the disk"):
+        log.epoch(callback.epochs[0], torch.rand(8, 3, 3, 3))
+    with pytest.raises(BadRun, match=r"log\.jsonl: no space left on the disk"):
+        RunLog(tmp_path, {}).begin(STEPS, 0, 16)
+    log.end(False)
 
 
 def test_figure_3_is_sixteen_kernels_a_row_in_one_brightness_range() -> None:
