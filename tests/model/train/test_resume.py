@@ -93,6 +93,23 @@ def test_processes_that_see_different_disks_are_all_refused(tmp_path: Path) -> N
     assert on_ranks(2, went_on, [main, copy], time_out=60) == [4, 4]
 
 
+def begun(disk: Path) -> str:
+    """Begin a run whose precision is this machine's own; return what this process was refused with."""
+    precision = ("bf16", "fp32")[int(os.environ["RANK"])]
+    device = torch.device("cpu")
+    with join("data", table=TINY, classes=2, batch=16, device=device, settings={}, log=print) as placement:
+        try:
+            state_of_all(RunFolder(disk / "run", {"precision": precision}), placement, resume=True, claim=lambda: None)
+        except BadRun as error:
+            return str(error)
+    return "begun"
+
+
+def test_machines_of_which_one_has_no_bf16_are_all_refused(tmp_path: Path) -> None:
+    expected = "process 1 would train another run than process 0: precision was bf16, is fp32"
+    assert on_ranks(2, begun, tmp_path, time_out=60) == [expected] * 2
+
+
 @pytest.mark.slow
 def test_a_resume_that_only_one_machine_can_read_ends_on_both(config: TrainConfig, tmp_path: Path) -> None:
     here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
