@@ -146,9 +146,11 @@ def check_fit(checkpoints: Mapping[str, Checkpoint], packed: PackedSet) -> None:
                 f"{name} reads images of {checkpoint.recipe.stored} pixels, {packed.path} has {packed.size}"
             )
         if checkpoint.classes != packed.classes:
+            pairs = enumerate(zip(checkpoint.classes, packed.classes, strict=False))
+            first = next((f": class {n} is {ours!r}, there {its!r}" for n, (ours, its) in pairs if ours != its), "")
             raise BadCheckpoint(
-                f"{name} tells {len(checkpoint.classes)} classes apart ({checkpoint.classes[0]}, ...), not the "
-                f"{len(packed.classes)} of {packed.path} ({packed.classes[0]}, ...)"
+                f"{name} tells {len(checkpoint.classes)} classes apart, not the {len(packed.classes)} of "
+                f"{packed.path}{first}"
             )
 
 

@@ -157,9 +157,10 @@ def test_a_network_is_not_evaluated_on_images_or_classes_that_are_not_its_own(tm
     for wrong, message in (
         (replace(fits, recipe=Recipe(stored=36, crop=32)), "wrong reads images of 36 pixels, .* has 32"),
         (
-            replace(fits, classes=("dog", "cat")),
-            r"wrong tells 2 classes apart \(dog, ...\), not the 3 of .* \(cat, ...\)",
+            replace(fits, classes=("cat", "frog", "dog")),
+            "wrong tells 3 classes apart, not the 3 of .*packed: class 1 is 'frog', there 'dog'$",
         ),
+        (replace(fits, classes=CLASSES[:2]), "wrong tells 2 classes apart, not the 3 of .*packed$"),
     ):
         with pytest.raises(BadCheckpoint, match=message):
             check_fit({"fits": fits, "wrong": wrong}, packed)
