@@ -48,7 +48,7 @@ class PackingProgress:
         try:
             with open(folder / "progress.npz", "rb") as file, np.load(file) as kept:
                 found = cls(**json.loads(str(kept["said"])), pixel_sum=kept["pixel_sum"], moment=kept["moment"])
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             pass  # none, or not ours: nothing of it is trusted
         if found is not None and found.inputs == inputs and found.is_there(folder):
             return found

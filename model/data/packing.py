@@ -18,7 +18,7 @@ from model.data.packed_writer import Encoding, PackedBlock, PackedWriter, Packin
 from model.data.packing_folder import alone, check_place
 from model.data.sources import Report, Source
 from model.data.threads import ahead, on_all_cores
-from model.preprocess import stored_image
+from model.preprocess import Recipe, stored_image
 
 __all__ = ["Encoding", "pack", "principal_colours"]
 
@@ -137,13 +137,18 @@ def _about(folder: Path, progress: PackingProgress) -> dict[str, Any]:
 
 
 def _inputs(source: Source, encoding: Encoding) -> str:
-    return hashlib.sha256(f"{FORMAT} {encoding} {QUALITY} {BLOCK} {source.fingerprint}".encode()).hexdigest()
+    """SHA-256 of all that decides which bytes are packed: a killed run is not continued by code that makes others."""
+    how = f"{FORMAT} {Recipe.version} {encoding} {QUALITY} {BLOCK}"
+    return hashlib.sha256(f"{how} {source.fingerprint}".encode()).hexdigest()
 
 
 def _is_complete(out: Path, inputs: Mapping[str, str]) -> bool:
     if not (out / "meta.json").exists():
         return False
-    PackedSet.open(out)
+    try:
+        PackedSet.open(out)
+    except BadDataset as error:
+        raise BadDataset(f"{error} (remove {out} first)") from error
     if json.loads((out / "meta.json").read_text()).get("inputs") != inputs:
         raise BadDataset(f"{out}: already holds a dataset of something else; remove it or choose another place")
     return True

@@ -17,6 +17,7 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.packed_writer import Encoding
 from model.data.packing import pack
 from model.data.sources import ArraySource, Item
+from model.preprocess import Recipe
 from tests.dice import dice
 from tests.images import BROKEN, encoded, photograph
 from tests.test_files import traced
@@ -156,6 +157,32 @@ def test_other_inputs_or_lost_files_start_over(tmp_path: Path, monkeypatch: pyte
     packed = pack(tmp_path / "set", {"train": fragile(70)}, encoding="jpeg")
     assert len(packed.split("train").images(slice(None))) == 70
     assert not (tmp_path / "set" / "train" / "images.npy").exists()
+
+
+def test_code_that_makes_other_images_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "BLOCK", 10)
+    monkeypatch.setattr(packing, "DURABLE", 1)
+    with pytest.raises(Interrupted):
+        pack(tmp_path / "set", {"train": fragile(60, fails_at=45)})
+    monkeypatch.setattr(Recipe, "version", 2)
+    done: list[int] = []
+    pack(tmp_path / "set", {"train": fragile(60)}, report=lambda _, now, __: done.append(now))
+    assert done == [10, 20, 30, 40, 50, 60]
+
+
+@pytest.mark.parametrize("progress", [b"", b"PK", b"PK\5\6" + bytes(18), bytes(1000)])
+def test_progress_that_cannot_be_read_starts_over(tmp_path: Path, progress: bytes) -> None:
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    (tmp_path / "set" / "train" / "progress.npz").write_bytes(progress)
+    assert len(pack(tmp_path / "set", {"train": fragile(5)}).split("train")) == 5
+
+
+def test_a_damaged_dataset_is_not_packed_over_but_its_removal_is_advised(tmp_path: Path) -> None:
+    pack(tmp_path / "set", {"train": fragile(5)})
+    with (tmp_path / "set" / "train" / "labels.npy").open("r+b") as file:
+        file.truncate(130)
+    with pytest.raises(BadDataset, match=r"labels\.npy: truncated or damaged; pack it again \(remove .*/set first\)"):
+        pack(tmp_path / "set", {"train": fragile(5)})
 
 
 def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
