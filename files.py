@@ -40,16 +40,25 @@ NPY_HEADER = 128  # bytes before the numbers in the .npy files that this code wr
 # The errors of file systems that have no hard links (exFAT, many network and object-store mounts).
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
+# The errors of file systems that cannot sync a folder (some network mounts).
+NO_FOLDER_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP}
+
 
 class AlreadyLocked(Exception):
     """Another process holds the lock."""
 
 
 def sync(path: Path) -> None:
-    """Write a file's bytes, or a folder's entries, through to the disk. Raises OSError."""
+    """Write a file's bytes, or a folder's entries, through to the disk. Raises OSError.
+
+    A folder is left as it is on a file system that cannot sync folders.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 
@@ -96,15 +105,21 @@ def link(file: Path, name: Path) -> None:
     part = name.with_name(name.name + PART)
     part.unlink(missing_ok=True)
     try:
-        os.link(file, part)
+        _link_or_copy(file, part)
+        part.replace(name)
+    finally:
+        part.unlink(missing_ok=True)  # also when all went well: POSIX lets a rename of one file's two names do nothing
+    sync(name.parent)
+
+
+def _link_or_copy(file: Path, name: Path) -> None:
+    try:
+        os.link(file, name)
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        shutil.copyfile(file, part)
-        sync(part)
-    part.replace(name)
-    part.unlink(missing_ok=True)  # a rename onto another name of the same file does nothing, says POSIX
-    sync(name.parent)
+        shutil.copyfile(file, name)
+        sync(name)
 
 
 def write_all(file: IO[bytes], data: bytes | memoryview) -> None:

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import select
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -84,6 +85,46 @@ def test_a_second_name_outlives_the_first_also_without_hard_links(
     assert ("sync second.part" in events) == (refusal is not None)
     (tmp_path / "first").unlink()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"second": b"network"}
+
+
+def test_a_copy_that_does_not_fit_leaves_nothing_and_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    def full(_: Path, copy: Path) -> None:
+        copy.write_bytes(b"netw")
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(shutil, "copyfile", full)
+    (tmp_path / "first").write_bytes(b"network")
+    (tmp_path / "second").write_bytes(b"older")
+    with pytest.raises(OSError, match="full"):
+        files.link(tmp_path / "first", tmp_path / "second")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"first": b"network", "second": b"older"}
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_file_system_that_cannot_sync_folders_is_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    fsync, unable = os.fsync, set[str]()
+
+    def partly(descriptor: int) -> None:
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).name in unable:
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", partly)
+    unable.add(tmp_path.name)
+    with contextlib.nullcontext() if number == errno.EINVAL else pytest.raises(OSError, match="Input/output"):
+        files.replace(tmp_path / "a", b"new")
+    (tmp_path / "b").touch()
+    unable.add("b")
+    with pytest.raises(OSError, match=os.strerror(number)):
+        files.sync(tmp_path / "b")
 
 
 def test_a_full_disk_is_no_reason_to_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
