@@ -11,7 +11,7 @@ from model.data.loader import Dataset
 from model.data.packed import PackedSet
 from model.data.splits import training_and_validation
 from model.network.alexnet import AlexNet, initialise
-from model.network.tables import TABLES, Dense
+from model.network.tables import TABLES
 from model.precision import use_bf16
 from model.provenance import commit
 from model.randomness import Stream, torch_generator
@@ -22,7 +22,7 @@ from model.train.recipes import TrainingRecipe
 from model.train.state import BadRun, Json, RunProgress, State
 from model.train.step import TrainingTask
 
-__all__ = ["Prepared", "identity", "prepare"]
+__all__ = ["Prepared", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def prepare(
     )
     start = State(RunProgress(), begun.weights, {}) if begun else _fresh(task, config.seed)
     redrawn = origin is not None and packed.classes != origin.classes
-    same = identity(config, task, origin, packed)
+    same = _identity(config, task, origin, packed)
     return Prepared(
         task=task,
         start=start,
@@ -107,7 +107,7 @@ def _begun(config: TrainConfig, classes: tuple[str, ...], origin: Checkpoint | N
     return start_from(origin, classes, torch_generator(config.seed, Stream.WEIGHTS), config.freeze)
 
 
-def identity(config: TrainConfig, task: TrainingTask, origin: Checkpoint | None, packed: PackedSet) -> dict[str, Any]:
+def _identity(config: TrainConfig, task: TrainingTask, origin: Checkpoint | None, packed: PackedSet) -> dict[str, Any]:
     """Return what makes a run this run; a resume must have the same."""
     return {
         "preset": config.preset,
@@ -118,8 +118,6 @@ def identity(config: TrainConfig, task: TrainingTask, origin: Checkpoint | None,
         "precision": "bf16" if task.bf16 else "fp32",
         "init_from": None if origin is None else origin.fingerprints(),
         "frozen": list(task.frozen),
-        # None is also what older states hold, from when "train" was the only scaling: `paper` does not go on from them.
-        "scaling": "test" if any(isinstance(row, Dense) and row.scaling == "test" for row in task.table.rows) else None,
     }
 
 

@@ -13,13 +13,10 @@ from model.data.packing import pack
 from model.data.sources import Item
 from model.data.splits import named_split, training_and_validation
 from model.device import NoSuchDevice
-from model.network.tables import TABLES
 from model.train.config import TrainConfig, recipe_of
 from model.train.console import ConsoleLogger
-from model.train.prepare import identity
 from model.train.run import train
-from model.train.state import BadRun, differences
-from tests.model.train.tasks import task
+from model.train.state import BadRun
 
 
 @dataclass(frozen=True)
@@ -151,14 +148,3 @@ def test_another_rate_scales_every_level() -> None:
     assert recipe.rate == pytest.approx(0.001)
     assert recipe.levels == pytest.approx((0.001, 0.000159, 0.000025, 0.000004))
     assert recipe.bias_levels == pytest.approx((0.002, 0.0002))
-
-
-def test_a_state_of_inverted_dropout_does_not_go_on_as_the_2012_codes(tmp_path: Path) -> None:
-    """Older states say nothing of it, and were inverted: `cifar` goes on from them, `paper` does not."""
-    data = PackedSet.open(packed(tmp_path / "data", MANY))
-    cifar, paper = (
-        identity(TrainConfig(), replace(task(), table=TABLES[name]), None, data) for name in ("cifar", "paper")
-    )
-    older = {key: value for key, value in cifar.items() if key != "scaling"}
-    assert differences(older, cifar) == []
-    assert differences(older, paper) == ["scaling was None, is test"]
