@@ -117,6 +117,12 @@ def test_bfloat16_stays_within_its_own_rounding(response_norm: Norm, map_norm: N
         assert (out.double() - reference).abs().max() <= 4 * 2**-8 * wide.abs().max()  # four roundings to 8 bits
 
 
+def test_on_a_gpu_bfloat16_is_computed_in_float32_and_rounded_once() -> None:
+    x = activations(4, 96, 9, 9).bfloat16()
+    assert torch.equal(fused_norm(x, NORM, 2), fused_norm(x.float(), NORM, 2).bfloat16())
+    assert torch.equal(fused_map_norm(x, NORM), fused_map_norm(x.float(), NORM).bfloat16())
+
+
 @forms
 def test_windows_do_not_cross_the_seam_between_columns(response_norm: Norm, map_norm: Norm) -> None:
     del map_norm
