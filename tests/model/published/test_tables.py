@@ -72,8 +72,8 @@ def torchvision_network(fc6: int, fc7: int, classes: int) -> nn.Module:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():
-            drawn = loud(parameter.shape, generator) if parameter.ndim > 1 else torch.randn(parameter.shape[0]) * 0.1
-            parameter.copy_(drawn)
+            bias = torch.randn(parameter.shape[0], generator=generator) * 0.1
+            parameter.copy_(loud(parameter.shape, generator) if parameter.ndim > 1 else bias)
     evaluated: nn.Module = network.eval()
     return evaluated
 
