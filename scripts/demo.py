@@ -100,11 +100,16 @@ def _step(name: str, product: Path | None, script: str, *arguments: object) -> N
 def _command(script: str, *arguments: object) -> None:
     words = [script, *map(str, arguments)]
     print("$ python scripts/" + " ".join(words), flush=True)
-    done = subprocess.run([sys.executable, str(Path(__file__).parent / script), *words[1:]], check=False)
-    if done.returncode in (130, -2):
+    with subprocess.Popen([sys.executable, str(Path(__file__).parent / script), *words[1:]]) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # Ctrl-C reached the script, too; training saves before it ends
+            raise
+    if code in (130, -2):
         raise KeyboardInterrupt
-    if done.returncode:
-        raise Refused(f"{script} ended with exit code {done.returncode}; its message is above")
+    if code:
+        raise Refused(f"{script} ended with exit code {code}; its message is above")
 
 
 if __name__ == "__main__":

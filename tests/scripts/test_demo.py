@@ -69,15 +69,15 @@ def test_a_step_that_fails_ends_the_demo(tmp_path: Path, capfd: pytest.CaptureFi
 
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The command lines that the demo runs; packing is real, the others do nothing."""
-    run, seen = subprocess.run, list[list[str]]()
+    start, seen = subprocess.Popen, list[list[str]]()
 
-    def noting(command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+    def noting(command: list[str]) -> "subprocess.Popen[bytes]":
         seen.append([Path(command[1]).name, *command[2:]])
         if seen[-1][0] != "prepare_dataset.py":
             command = [sys.executable, "-c", ""]
-        return run(command, **options)
+        return start(command)
 
-    monkeypatch.setattr(subprocess, "run", noting)
+    monkeypatch.setattr(subprocess, "Popen", noting)
     return seen
 
 
@@ -135,7 +135,38 @@ def running(*flags: str, environment: Mapping[str, str]) -> Iterator["queue.Queu
             reader.join(60)
 
 
+SAVES_SLOWLY = """
+import pathlib, sys, time
+try:
+    print("begun", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)  # subprocess.run gives a script 0.25 s
+    pathlib.Path(sys.argv[1]).write_text("saved")
+    sys.exit(130)
+"""
+A_STEP = """
+import sys
+from pathlib import Path
+from scripts import demo
+demo.__file__ = sys.argv[1]
+demo._command("saves_slowly.py", sys.argv[2])
+"""
+
+
 @pytest.mark.slow
+def test_ctrl_c_lets_a_step_save(tmp_path: Path) -> None:
+    (tmp_path / "saves_slowly.py").write_text(SAVES_SLOWLY)
+    command = [sys.executable, "-c", A_STEP, str(tmp_path / "demo.py"), str(tmp_path / "saved")]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes) as process:
+        assert process.stdout is not None
+        assert "begun\n" in iter(process.stdout.readline, "")  # "" at its end
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) != 0
+    assert (tmp_path / "saved").exists()
+
+
 @pytest.mark.slow
 def test_150_images_go_all_the_way_to_neighbours_over_http(tmp_path: Path) -> None:
     images = class_folders(tmp_path / "mine", 150)
