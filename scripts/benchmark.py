@@ -14,11 +14,12 @@ def job(config: Train | Loader | Search | Retrieval) -> None:
     from scripts.benchmarks.timing import conditions
 
     results, table = _measured(config)
+    said = conditions("auto" if isinstance(config, Search) else config.device)
     if config.json:
         rows = [asdict(row) for row in results]
-        print(json.dumps({"conditions": conditions(), "settings": asdict(config), "rows": rows}, default=str))
+        print(json.dumps({"conditions": said, "settings": asdict(config), "rows": rows}, default=str))
     else:
-        print(f"{conditions()}\n{table}")
+        print(f"{said}\n{table}")
 
 
 def _measured(config: Train | Loader | Search | Retrieval) -> tuple[Sequence[Any], str]:

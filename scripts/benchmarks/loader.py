@@ -47,7 +47,7 @@ def measure(config: Loader) -> list[Reading]:
     readings = []
     with _dataset(config) as packed:
         for count in config.count:
-            timings = in_turn(forms(config, packed, count), config.rounds)
+            timings = in_turn(forms(config, packed, count), config.rounds, device=choose_device(config.device))
             base = timings[FOLDER].rate if FOLDER in timings else None
             for name, timing in timings.items():
                 fastest, _, slowest = timing.milliseconds

@@ -37,8 +37,12 @@ class Timing:
         return min(self.seconds) * 1e3, statistics.median(self.seconds) * 1e3, max(self.seconds) * 1e3
 
 
-def in_turn(things: Mapping[str, Work], rounds: int, warm_up: int = 1) -> dict[str, Timing]:
+def in_turn(
+    things: Mapping[str, Work], rounds: int, warm_up: int = 1, device: torch.device | None = None
+) -> dict[str, Timing]:
     """Run each thing once in every round, in the order given; the first `warm_up` rounds do not count.
+
+    device: a GPU whose work is waited for, where the things do not wait for it themselves.
 
     Raises ValueError when a thing handles different numbers in different rounds: its rate would mean nothing.
     """
@@ -48,8 +52,8 @@ def in_turn(things: Mapping[str, Work], rounds: int, warm_up: int = 1) -> dict[s
         for name, thing in things.items():
             start = time.perf_counter()
             handled[name].add(thing())
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            if device is not None and device.type == "cuda":
+                torch.cuda.synchronize(device)
             if turn >= warm_up:
                 seconds[name].append(time.perf_counter() - start)
     if uneven := [name for name, counts in handled.items() if len(counts) > 1]:
@@ -64,13 +68,13 @@ def timed(job: Callable[[], T]) -> tuple[T, float]:
     return result, time.perf_counter() - begun
 
 
-def conditions() -> str:
-    """Device, cores, versions and commit, which are printed with every table."""
-    device, versions = (
-        device_name(choose_device("auto")),
-        f"torch {torch.__version__}, Python {platform.python_version()}",
-    )
-    return f"{device}; {versions}, commit {(commit() or 'none')[:10]}"
+def conditions(device: str = "auto") -> str:
+    """The GPU that `device` stands for, if any, processor, cores, versions and commit: printed with every table."""
+    chosen, machine = choose_device(device), device_name(torch.device("cpu"))
+    if chosen.type == "cuda":
+        machine = f"{device_name(chosen)}; {machine}"
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{machine}; {versions}, commit {(commit() or 'none')[:10]}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

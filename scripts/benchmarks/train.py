@@ -157,7 +157,7 @@ def measure(config: Train) -> list[Step]:
     steps = []
     for batch in config.batch:
         with full_float32():  # as in training; torch's own choice for convolutions on a GPU is TF32
-            timings = in_turn(forms(config, batch), config.rounds)
+            timings = in_turn(forms(config, batch), config.rounds, device=choose_device(config.device))
         for name, timing in timings.items():
             bare = timings[name.replace("fc7", BARE)].rate if name.startswith("fc7") else None
             fastest, _, slowest = timing.milliseconds

@@ -14,7 +14,7 @@ from model.network.tables import PAPER, RELEASE, Table
 from scripts.benchmark import job
 from scripts.benchmarks import train
 from scripts.benchmarks.settings import Loader, Retrieval, Search, Train
-from scripts.benchmarks.timing import Timing, in_turn, table
+from scripts.benchmarks.timing import Timing, conditions, in_turn, table
 from scripts.benchmarks.train import Plain, without_norm
 from scripts.command import Refused
 
@@ -108,3 +108,18 @@ def test_the_command_prints_json_for_machines() -> None:
     told = json.loads(said.stdout)
     assert "torch" in told["conditions"]
     assert [(row["batch"], row["equal"], row["checked"]) for row in told["rows"]] == [(2, 4, 4), (3, 4, 4)]
+
+
+def test_the_gpu_that_was_asked_for_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[object] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.synchronize", waited.append)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: f"GPU {device.index}")
+    second = torch.device("cuda:1")
+    in_turn({"": lambda: 1}, rounds=2, warm_up=1, device=second)
+    assert waited == [second] * 3
+    in_turn({"": lambda: 1}, rounds=2, device=torch.device("cpu"))
+    assert len(waited) == 3
+    assert conditions("cuda:1") == f"GPU 1; {conditions('cpu')}"
+    assert "GPU" not in conditions("cpu")
