@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -58,12 +59,19 @@ def run(config: Any, job: Callable[[Any], None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except PermissionError as error:  # of a file or a folder that the user named, wherever it is first touched
+        _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except Exception as error:
         if not _is_ours(error):
             raise
-        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
     sys.exit(0)
+
+
+def _refuse(message: str) -> NoReturn:
+    """Write one line, whatever lines a library's message had, and exit with 2."""
+    print(f"{os.path.basename(sys.argv[0])}: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _is_ours(error: Exception) -> bool:
@@ -95,11 +103,11 @@ def _flag(name: str, kind: Any, value: str) -> list[str]:
 
 
 def _one_line(box: str) -> str:
-    """Return tyro's message without its frame and its hints, on one line."""
+    """Return tyro's message without its frame, its hints and pydantic's, on one line."""
     lines = [line.strip("│╭╮╰╯─- ") for line in box.splitlines()]
     lines_kept = [line for line in lines[1:] if line]
     end = next(
         (i for i, line in enumerate(lines_kept) if line.startswith(("Argument helptext", "For full helptext"))),
         len(lines_kept),
     )
-    return " ".join(lines_kept[:end])
+    return re.sub(r" \[type=.*?\] For further information visit \S+", "", " ".join(lines_kept[:end]))

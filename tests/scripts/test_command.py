@@ -25,6 +25,10 @@ def job(config):
         raise PortTaken("port 8000 is taken")
     if config.how == "bug":
         raise KeyError("a bug")
+    if config.how == "lines":
+        raise PortTaken("port 8000\\n  is taken")
+    if config.how == "forbidden":
+        raise PermissionError(13, "Permission denied", "/root/x")
     if config.how == "stopped":
         raise KeyboardInterrupt
 
@@ -68,6 +72,11 @@ def test_a_variable_for_several_values_is_divided_as_a_shell_does() -> None:
     )
 
 
+def test_a_setting_out_of_range_is_told_without_the_librarys_jargon() -> None:
+    with pytest.raises(Refused, match=r"port Input should be less than or equal to 65535$"):
+        parse(Settings, ["--port", "99999"], {})
+
+
 def test_an_empty_variable_is_unset() -> None:
     assert parse(Job, [], {"FC7_DATA": ""}) == Job()
 
@@ -91,7 +100,13 @@ def test_a_bad_argument_is_one_clear_line(arguments: list[str], environment: dic
 
 @pytest.mark.parametrize(
     ("how", "code", "line"),
-    [("well", 0, ""), ("refused", 2, "-c: port 8000 is taken"), ("stopped", 130, "interrupted")],
+    [
+        ("well", 0, ""),
+        ("refused", 2, "-c: port 8000 is taken"),
+        ("lines", 2, "-c: port 8000 is taken"),
+        ("forbidden", 2, "-c: /root/x: Permission denied"),
+        ("stopped", 130, "interrupted"),
+    ],
 )
 def test_exit_codes(how: str, code: int, line: str) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, "--how", how], capture_output=True, text=True, check=False)
