@@ -89,6 +89,8 @@ def load(path: Path) -> Checkpoint:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise BadCheckpoint(f"{path}: not a whole safetensors file: {error}") from error
+    if broken := next((name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()), None):
+        raise BadCheckpoint(f"{path}: {broken} holds a number that is not finite: the file is damaged")
     if about.get("format") != FORMAT:
         raise BadCheckpoint(f"{path}: its format is {about.get('format')!r}, this code reads {FORMAT!r}")
     try:

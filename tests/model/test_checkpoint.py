@@ -118,6 +118,17 @@ def test_a_table_that_this_code_does_not_know_is_refused(
         load(tmp_path / "c")
 
 
+@pytest.mark.parametrize("name", ["conv1.weight", "mean_image"])
+def test_a_file_with_damaged_numbers_is_refused(name: str, tmp_path: Path) -> None:
+    whole = made()
+    broken = {**whole.weights, "mean_image": whole.mean_image}[name].clone()
+    broken[0, 0] = torch.nan
+    changed = {"mean_image": broken} if name == "mean_image" else {"weights": {**whole.weights, name: broken}}
+    save(tmp_path / "c", replace(whole, **changed))
+    with pytest.raises(BadCheckpoint, match=f"c: {name} holds a number that is not finite: the file is damaged"):
+        load(tmp_path / "c")
+
+
 class ANY_OTHER:  # noqa: N801 (reads as a value)
     """Equal to any fingerprint but one."""
 
