@@ -41,7 +41,7 @@ def state_of_all(folder: RunFolder, placement: Placement, *, resume: bool, claim
         found = _Found(identity=folder.identity, done=folder.done())
         if state is not None:
             found = replace(found, step=state.progress.step, digest=state.digest())
-    except BadRun as refused:
+    except (BadRun, OSError) as refused:
         error, found = refused, _Found(refused=str(refused))
     everyone = placement.gather_objects(found)
     for process, theirs in enumerate(everyone):

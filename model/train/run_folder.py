@@ -39,10 +39,10 @@ class RunFolder:
         network, state: bytes of a checkpoint and of a saved state. Raises BadRun when another process holds the folder
         and when the disk is too small, before anything is written.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise BadRun(f"{self.path} is not a folder")
-        self._require_space(network, state)
         with files.translated(self.path, BadRun, BadRun):
+            if self.path.exists() and not self.path.is_dir():
+                raise BadRun(f"{self.path} is not a folder")
+            self._require_space(network, state)
             files.make_folder(self.path)
             try:
                 self._lock = files.locked(self.path / "lock")

@@ -78,7 +78,7 @@ def test_float32_is_float32_in_every_form_that_is_timed(monkeypatch: pytest.Monk
     convolutions: Any = torch.backends.cudnn  # its stubs lack `conv`
     seen = []
 
-    def noted(*_: object) -> dict[str, Timing]:
+    def noted(*_: object, **__: object) -> dict[str, Timing]:
         seen.append(convolutions.conv.fp32_precision)
         return {train.PLAIN: Timing((1.0,), 4)}
 

@@ -1,5 +1,6 @@
 """All processes go on from the same state, or every one of them is refused in words and none waits for another."""
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -10,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 import files
+from model.distributed.placement import OneProcess
 from model.distributed.rendezvous import join
 from model.precision import Precision
 from model.train.config import TrainConfig
@@ -63,6 +65,14 @@ def test_a_folder_that_is_held_refuses_every_process(config: TrainConfig, tmp_pa
         refusals = on_ranks(2, refusal, config, [tmp_path, tmp_path], time_out=60)
     assert refusals == ["run: another process trains here; wait for it, or name another --out"] * 2
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["lock"]
+
+
+def test_a_disk_that_fails_refuses_every_process_too(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(BadRun, match="Input/output error"):
+        state_of_all(RunFolder(tmp_path, {}), OneProcess(torch.device("cpu")), resume=True, claim=fail)
 
 
 def went_on(disks: list[Path]) -> int | str:

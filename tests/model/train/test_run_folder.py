@@ -1,6 +1,7 @@
 """A run's folder: what is refused before anything is written, and what a full disk or a torn file leaves."""
 
 import errno
+import os
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -75,6 +76,17 @@ def test_too_small_a_disk_is_said_before_anything_is_written(tmp_path: Path) -> 
     with pytest.raises(BadRun, match="free on this disk, a run of this network needs 9000000.0 GB"):
         RunFolder(tmp_path / "run", {}).claim(network=10**15, state=2 * 10**15)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_may_not_be_looked_into_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(path: Path, **_: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", forbidden)
+    with pytest.raises(BadRun, match="run: cannot be written: Permission denied"):
+        RunFolder(tmp_path / "run", {}).claim(network=1, state=1)
 
 
 def test_what_a_resume_replaces_counts_as_room_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
