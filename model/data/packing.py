@@ -112,7 +112,10 @@ def _conclude(out: Path, source: Source, encoding: Encoding, splits: Mapping[str
     """Write the mean image, and last meta.json, which says that the dataset is complete."""
     train = splits["train"]
     if not train.rows:
-        raise BadDataset(f"{out}: none of the {train.position} training images could be read; see skipped.jsonl")
+        skipped = out / "train" / "skipped.jsonl"
+        first = json.loads(skipped.read_text().partition("\n")[0])
+        why = f"{first['name']}: {first['reason']} (all are in {skipped})"
+        raise BadDataset(f"{out}: none of the {train.position} training images could be packed; {why}")
     mean = (train.pixel_sum / train.rows).astype(np.float32)
     with files.replacing(out / "mean.npy") as file:
         np.save(file, mean)

@@ -206,7 +206,9 @@ def test_sources_that_do_not_belong_together_are_refused(tmp_path: Path) -> None
 
 
 def test_a_set_without_one_readable_image_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadDataset, match="none of the 3 training images could be read"):
+    with pytest.raises(
+        BadDataset, match=r"none of the 3 training images could be packed; 0é.png: .* \(all are in .*skipped.jsonl\)"
+    ):
         pack(tmp_path / "set", {"train": fragile(3, broken=frozenset(range(3)))})
 
 
