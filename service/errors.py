@@ -100,7 +100,7 @@ def problem(error: Exception) -> Response:
     kind = _kind(error)
     body: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": _detail(error)}
     if isinstance(error, RequestValidationError):
-        body["errors"] = [{"field": _field(found), "message": found["msg"]} for found in error.errors()]
+        body["errors"] = [{"field": _field(found), "message": _message(found)} for found in error.errors()]
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_SECONDS)
@@ -151,12 +151,17 @@ def _kind(error: Exception) -> Kind:
 
 def _detail(error: Exception) -> str:
     if isinstance(error, RequestValidationError):
-        return "; ".join(f"{_field(found)}: {found['msg']}" for found in error.errors())
+        return "; ".join(f"{_field(found)}: {_message(found)}" for found in error.errors())
     if isinstance(error, HTTPException):
         return error.detail
     if _kind(error).status == HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, MemoryError):
         return DETAILS[MemoryError if isinstance(error, MemoryError) else Exception]
     return str(error)
+
+
+def _message(found: Mapping[str, Any]) -> str:
+    """FastAPI names its own class where text was sent in place of a file."""
+    return "an image file is accepted, not text" if "UploadFile" in found["msg"] else str(found["msg"])
 
 
 def _field(found: Mapping[str, Any]) -> str:
