@@ -11,10 +11,16 @@ class PortTaken(OSError):
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on `host` and `port`. Raises PortTaken."""
+    if not 0 <= port <= 65535:  # the socket raises OverflowError, and stays open
+        raise _taken(host, port, "a port is a number from 0 to 65535")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        raise PortTaken(
-            f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port or FC7_PORT"
-        ) from error
+        raise _taken(host, port, error.strerror) from error
+    except UnicodeError as error:
+        raise _taken(host, port, "not a host name") from error
+
+
+def _taken(host: str, port: int, reason: str | None) -> PortTaken:
+    return PortTaken(f"cannot listen on {host}, port {port}: {reason}; choose another with --port or FC7_PORT")

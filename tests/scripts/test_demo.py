@@ -45,6 +45,12 @@ def test_a_taken_port_is_told_before_anything_is_done(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("127.0.0.1", -1), ("x" * 70 + ".org", 8000)])
+def test_an_address_that_cannot_be_is_refused(host: str, port: int, tmp_path: Path) -> None:
+    with pytest.raises(PortTaken, match=f"cannot listen on {host}, port {port}: .*; choose another"):
+        demo(Demo(root=tmp_path, host=host, port=port))
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="images: not a folder"):
         demo(Demo(root=tmp_path / "out", images=tmp_path / "images", serve=False))
