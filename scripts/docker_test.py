@@ -34,6 +34,9 @@ class DockerTest:
 
 def docker_test(config: DockerTest) -> None:
     """Raises Refused when a step fails or takes too long. Whatever happens, containers and volumes are removed."""
+    if not config.minutes > 0:
+        raise Refused(f"--minutes {config.minutes}: a positive number is accepted")
+    _check_compose()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     deadline = time.monotonic() + 60 * config.minutes
@@ -45,13 +48,26 @@ def docker_test(config: DockerTest) -> None:
             _compose(["up", "--wait", "fc7"], variables, deadline - time.monotonic())
             indexed = Path(images) / CLASSES[1] / "007.png"  # its name's hash does not hold it out for validation
             _ask(f"http://127.0.0.1:{port}/neighbours", indexed)
-        except Refused:
+        except BaseException:  # Ctrl-C too; what failed is told, not what fails while it is taken down
             with suppress(Refused):
                 _compose(["logs", "--tail", "50"], variables, 60)
+            with suppress(Refused):
+                _compose(["down", "--volumes"], variables, 120)
             raise
-        finally:
-            _compose(["down", "--volumes"], variables, 120)
+        _compose(["down", "--volumes"], variables, 120)
     print("the image builds, starts and answers")
+
+
+def _check_compose() -> None:
+    """Raise Refused, in one line, where there is no docker or where it has no compose."""
+    command, variables = [*COMPOSE, "version"], {**os.environ, **UNSET}
+    try:
+        asked = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Refused(f"docker cannot be run: {error}") from error
+    if asked.returncode:
+        reason = (asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"])[0]
+        raise Refused(f"docker compose cannot be run, its plugin is needed: {reason}")
 
 
 def _draw(folder: Path) -> None:
@@ -70,8 +86,6 @@ def _compose(words: list[str], variables: dict[str, str], seconds: float) -> Non
     print("$ docker compose", *words, flush=True)
     try:
         subprocess.run([*COMPOSE, *words], env=variables, timeout=seconds, check=True)
-    except OSError as error:
-        raise Refused(f"docker cannot be run: {error}") from error
     except subprocess.CalledProcessError as error:
         raise Refused(f"docker compose {words[0]}: exit code {error.returncode}; its message is above") from error
     except subprocess.TimeoutExpired as error:

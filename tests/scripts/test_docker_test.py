@@ -11,8 +11,8 @@ from tests.processes import environment
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "compose --project-name fc7-docker-test"
-BUILD, UP, LOGS, DOWN = (
-    f"{PROJECT} {words}" for words in ("build", "up --wait fc7", "logs --tail 50", "down --volumes")
+VERSION, BUILD, UP, LOGS, DOWN = (
+    f"{PROJECT} {words}" for words in ("version", "build", "up --wait fc7", "logs --tail 50", "down --volumes")
 )
 
 
@@ -39,14 +39,27 @@ def docker_test(state: Path, broken: str) -> tuple[int, str, str, list[str]]:
 @pytest.mark.slow
 def test_it_builds_brings_up_asks_and_takes_down(tmp_path: Path) -> None:
     code, out, error, calls = docker_test(tmp_path, "")
-    assert (code, calls) == (0, [BUILD, UP, DOWN]), error
+    assert (code, calls) == (0, [VERSION, BUILD, UP, DOWN]), error
     assert out.endswith("the image builds, starts and answers\n")
 
 
-@pytest.mark.parametrize(("broken", "expected"), [("build", [BUILD, LOGS, DOWN]), ("up", [BUILD, UP, LOGS, DOWN])])
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        ("build", [VERSION, BUILD, LOGS, DOWN]),
+        ("up", [VERSION, BUILD, UP, LOGS, DOWN]),
+        ("up logs down", [VERSION, BUILD, UP, LOGS, DOWN]),
+    ],
+)
 def test_a_step_that_fails_is_told_and_everything_is_taken_down(
     broken: str, expected: list[str], tmp_path: Path
 ) -> None:
     code, _, error, calls = docker_test(tmp_path, broken)
     assert (code, calls) == (2, expected)
-    assert error.splitlines()[-1].startswith(f"docker_test.py: docker compose {broken}: ")
+    assert error.splitlines()[-1].startswith(f"docker_test.py: docker compose {broken.split()[0]}: ")
+
+
+def test_docker_without_compose_is_one_line(tmp_path: Path) -> None:
+    code, _, error, calls = docker_test(tmp_path, "version")
+    assert (code, calls) == (2, [VERSION])
+    assert error == "docker_test.py: docker compose cannot be run, its plugin is needed: version is broken\n"
