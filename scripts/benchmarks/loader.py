@@ -42,7 +42,7 @@ class Reading:
 
 def measure(config: Loader) -> list[Reading]:
     """Time every form at every count. Raises BadDataset, NoSuchDevice, Refused."""
-    check_positive(config, "batch", "count", "rounds")
+    check_positive(config, "batch", "count", "rounds", *(["noise"] if config.noise else []))
     keep_freed_memory()  # as scripts/train.py does
     readings = []
     with _dataset(config) as packed:
@@ -117,13 +117,20 @@ def batches(split: Split, size: int, batch: int, count: int, device: torch.devic
 
 
 def folder_work(images: Path, recipe: TrainingRecipe, size: int, batch: int, count: int) -> Work:
-    """torchvision's way: PIL decodes, crops and mirrors in two worker processes; a round is count // batch batches."""
+    """torchvision's way: PIL decodes, crops and mirrors in two worker processes; a round is count // batch batches.
+
+    Raises Refused where `images` is not a folder of class folders.
+    """
     from torchvision.datasets import ImageFolder  # only the baseline needs torchvision
     from torchvision.transforms import v2
 
     flip = v2.RandomHorizontalFlip()
     steps = [v2.Resize(size), v2.RandomCrop(recipe.crop), flip, v2.ToImage(), v2.ToDtype(torch.float32)]
-    loader = DataLoader(ImageFolder(str(images), v2.Compose(steps)), batch, shuffle=True, num_workers=2)
+    try:
+        folder = ImageFolder(str(images), v2.Compose(steps))
+    except OSError as error:
+        raise Refused(f"--images {images}: {error}") from error
+    loader = DataLoader(folder, batch, shuffle=True, num_workers=2)
 
     def read_folder() -> int:
         read_so_far = 0

@@ -93,6 +93,7 @@ def test_float32_is_float32_in_every_form_that_is_timed(monkeypatch: pytest.Monk
         (Train(batch=(8, 0)), r"--batch \(8, 0\)"),
         (Loader(rounds=0), "--rounds 0"),
         (Loader(count=()), r"--count \(\)"),
+        (Loader(noise=-3), "--noise -3"),
         (Search(k=-1), "--k -1"),
         (Retrieval(checked=0), "--checked 0"),
     ],

@@ -63,6 +63,13 @@ def test_fewer_images_than_a_batch_are_refused(tmp_path: Path) -> None:
             measure(Loader(data=data, preset="cifar", batch=batch, count=(count,), device="cpu"))
 
 
+def test_a_baseline_without_class_folders_is_refused(tmp_path: Path) -> None:
+    data = packed_noise(tmp_path / "noise", 20, 32).path
+    for images in (tmp_path / "nowhere", data / "meta.json", tmp_path / "noise" / "train"):
+        with pytest.raises(Refused, match=f"--images {images}: "):
+            measure(Loader(data=data, images=images, preset="cifar", batch=4, count=(8,), device="cpu"))
+
+
 def test_noise_can_stand_in_for_a_dataset() -> None:
     readings = measure(Loader(noise=40, preset="cifar", batch=16, count=(32,), rounds=1, device="cpu"))
     assert [reading.images for reading in readings] == [32, 32]
