@@ -3,10 +3,10 @@
 torch.optim.SGD keeps the rate outside: b <- m b + g + d w;  w <- w - eps b. Its b is -v / eps, so the paper's update
 is torch's with the momentum m eps' / eps, eps' being the rate of the step before. At a constant rate that is m. At a
 drop of the rate the old velocity keeps its size and dies out over some ten steps; with plain m it would shrink at once.
-Biases may have their own rate and decay (the release), layers may be frozen.
+Biases may have their own rate and decay (the release).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -20,13 +20,11 @@ __all__ = ["SGD"]
 class SGD:
     """The paper's stochastic gradient descent over named parameters, by torch's fused kernel.
 
-    A name that ends in "bias" takes the bias rate and decay. `frozen` names layers ("conv1") that are left as they are.
+    A name that ends in "bias" takes the bias rate and decay.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor], recipe: TrainingRecipe, frozen: Collection[str] = ()) -> None:
-        self.parameters = {
-            name: parameter for name, parameter in parameters.items() if name.rsplit(".", 1)[0] not in frozen
-        }
+    def __init__(self, parameters: Mapping[str, Tensor], recipe: TrainingRecipe) -> None:
+        self.parameters = dict(parameters)
         self._factor = recipe.momentum
         weights = [name for name in self.parameters if not name.endswith("bias")]
         biases = [name for name in self.parameters if name.endswith("bias")]
@@ -51,7 +49,7 @@ class SGD:
             parameter.grad = _gradient(name, parameter)
         for group in self._sgd.param_groups:
             rate = getattr(rates, group["kind"])
-            # Before the first step b is 0 and whatever the group's rate is drops out.
+            # Before the first step b is 0, so that the group's rate before it does not matter.
             group["lr"], group["momentum"] = rate, self._factor * (group["lr"] / rate)
         self._sgd.step()
         self._sgd.zero_grad()

@@ -43,10 +43,7 @@ class Prepared:
     @property
     def state_bytes(self) -> int:
         """Size of a saved state, but for its description: weights, and a momentum buffer of each that learns."""
-        learning = (name.rsplit(".", 1)[0] not in self.task.frozen for name in self.start.weights)
-        return sum(
-            tensor.nbytes * (1 + learns) for tensor, learns in zip(self.start.weights.values(), learning, strict=True)
-        )
+        return sum(tensor.nbytes * (1 + self.task.learns(name)) for name, tensor in self.start.weights.items())
 
 
 def prepare(

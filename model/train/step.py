@@ -43,6 +43,10 @@ class TrainingTask:
     bf16: bool  # arithmetic of training in bfloat16 where it is safe, weights in float32; validation is float32
     frozen: tuple[str, ...] = ()  # layers that keep their weights
 
+    def learns(self, name: str) -> bool:
+        """Return whether the parameter `name`, "conv1.weight" say, is of a layer that is not frozen."""
+        return name.rsplit(".", 1)[0] not in self.frozen
+
     @property
     def steps_an_epoch(self) -> int:
         """Whole batches in an epoch. The rows that are left over differ from epoch to epoch."""
@@ -65,8 +69,8 @@ class Learner:
         self.network.load_state_dict(placement.share(weights))
         parameters = dict(self.network.named_parameters())
         for name, parameter in parameters.items():
-            parameter.requires_grad_(name.rsplit(".", 1)[0] not in task.frozen)
-        self.optimiser = SGD(parameters, task.recipe, task.frozen)
+            parameter.requires_grad_(task.learns(name))
+        self.optimiser = SGD({name: p for name, p in parameters.items() if p.requires_grad}, task.recipe)
         self.mean = torch.from_numpy(task.mean_image).to(self.device)
         self.basis = colour_basis(task.recipe, task.pca).to(self.device)
         self.rows = placement.rows(task.recipe.batch)

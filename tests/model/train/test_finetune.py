@@ -102,5 +102,6 @@ def test_frozen_layers_keep_their_bits_while_the_others_learn() -> None:
     batch = Batch(images, torch.from_numpy(to_learn.train.labels[:16]))
     losses = [learner.step(batch, number, Rates(0.01, 0.01), colour=True).item() for number in range(20)]
     assert losses[-1] < losses[0]
+    assert not any(name.startswith(("conv1", "conv2")) for name in learner.optimiser.momentum())
     for name, tensor in learner.weights().items():
         assert torch.equal(tensor.detach(), begun.weights[name]) is name.startswith(("conv1", "conv2"))

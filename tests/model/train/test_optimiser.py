@@ -87,18 +87,6 @@ def test_equal_to_torch_at_a_constant_rate_and_different_after_a_drop() -> None:
     assert torch.dist(theirs["fc8.weight"] - before, 0.9 * velocity) > 0.5 * velocity.norm()
 
 
-def test_frozen_layers_stay_and_need_no_gradient() -> None:
-    named = parameters()
-    before = {name: tensor.clone() for name, tensor in named.items()}
-    optimiser = SGD(named, PAPER, frozen=("conv1",))
-    named["fc8.weight"].grad = torch.ones(6, 7)
-    optimiser.step(Rates(0.1, 0.1))
-    assert torch.equal(named["conv1.weight"], before["conv1.weight"])
-    assert torch.equal(named["conv1.bias"], before["conv1.bias"])
-    assert not torch.equal(named["fc8.weight"], before["fc8.weight"])
-    assert set(optimiser.momentum()) == {"fc8.weight"}
-
-
 def test_restore_continues_to_the_same_bits() -> None:
     whole, half = parameters(), parameters()
     straight, first = SGD(whole, PAPER), SGD(half, PAPER)
