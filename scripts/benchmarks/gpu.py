@@ -56,6 +56,8 @@ class Outcome:
 def job(config: Gpu) -> None:
     """Run every part, print the table and write the file. Raises Refused without a GPU, and when a part failed."""
     check(torch.__version__, torch.cuda.is_available())
+    if config.out.is_dir() or not os.access(config.out.parent, os.W_OK):  # not after ten minutes of measuring
+        raise Refused(f"--out {config.out}: a file cannot be written there")
     with_search = gpu_faiss()
     outcomes = []
     for part in parts(with_search):
@@ -65,7 +67,8 @@ def job(config: Gpu) -> None:
         outcomes.append(Outcome("search", 0.0, NO_SEARCH))
     print(f"{conditions()}\n{shown(outcomes)}")
     told = {"conditions": conditions(), "parts": [asdict(outcome) for outcome in outcomes]}
-    files.replace(config.out, (json.dumps(told, indent=1) + "\n").encode())
+    with files.translated(config.out, Refused, Refused):
+        files.replace(config.out, (json.dumps(told, indent=1) + "\n").encode())
     print(f"written: {config.out}")
     if failed := [outcome.part for outcome in outcomes if outcome.problem not in ("", NO_SEARCH)]:
         raise Refused(f"{', '.join(failed)}: not as it should be; the table says why")
