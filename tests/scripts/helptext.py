@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NOT_SCRIPTS = {"__init__", "command", "progress"}
+NOT_SCRIPTS = {"__init__", "command"}
 SCRIPTS = sorted(file.stem for file in (ROOT / "scripts").glob("*.py") if file.stem not in NOT_SCRIPTS)
 
 
