@@ -27,7 +27,7 @@ docker-test: .venv/ready
 
 # With the torch (2.11 or newer) and the other packages that the machine has: nothing is installed.
 gpu:
-	@PYTHONPATH=$(CURDIR):$$PYTHONPATH $(PYTHON) scripts/gpu.py
+	@PYTHONPATH="$(CURDIR):$$PYTHONPATH" $(PYTHON) scripts/gpu.py
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fc7 needs Python 3.11 or newer: make PYTHON=python3.11")'

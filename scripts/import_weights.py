@@ -40,7 +40,7 @@ def job(config: Config) -> None:
     count, table = sum(tensor.numel() for tensor in checkpoint.weights.values()), checkpoint.table
     print(f"{config.out}: table {table.name}, {len(checkpoint.classes)} classes, {count:,} parameters")
     mean = "its own constants" if table.name == "torchvision" else config.mean or "Caffe's mean colour (no --mean)"
-    print(f"images: {checkpoint.recipe.stored} pixels stored, {table.crop} seen, mean: {mean}")
+    print(f"images: {checkpoint.recipe.stored} pixels stored, central {table.crop} used, mean: {mean}")
 
 
 if __name__ == "__main__":
