@@ -115,7 +115,7 @@ def _mean(kind: Kind, path: Path | None) -> Tensor:
         raise BadWeights(f"{path}: torchvision's network has its own constants for a mean; none can be given")
     data = _read(path)
     try:
-        bgr = torch.from_numpy(np.load(path, allow_pickle=False)) if path.suffix == ".npy" else binaryproto(data)
+        bgr = _numbers(path) if path.suffix == ".npy" else binaryproto(data)
     except (BadMessage, ValueError, EOFError, TypeError) as error:
         raise BadWeights(f"{path}: not a mean image: {error}") from error
     sides = tuple(bgr.shape[1:]) if bgr.ndim == 4 and len(bgr) == 1 else tuple(bgr.shape)
@@ -125,6 +125,11 @@ def _mean(kind: Kind, path: Path | None) -> Tensor:
         raise BadWeights(f"{path}: a mean's values lie between 0 and 255; these do not")
     image = bgr.to(torch.float32).reshape(3, *sides[1:] or (1, 1)).expand(3, STORED, STORED)
     return image.flip(0).permute(1, 2, 0).contiguous()
+
+
+def _numbers(path: Path) -> Tensor:
+    """NumPy's array of real numbers of any type as float32. Raises ValueError, EOFError and TypeError for others."""
+    return torch.from_numpy(np.asarray(np.load(path, allow_pickle=False)).astype(np.float32, casting="same_kind"))
 
 
 def _classes(path: Path | None, count: int) -> tuple[str, ...]:

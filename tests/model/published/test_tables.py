@@ -200,6 +200,17 @@ def test_a_mean_may_be_one_colour_or_numpys_or_left_out(bvlc: dict[str, list[Ten
     assert torch.equal(mean(colour), torch.tensor([123.0, 117.0, 104.0]).expand(256, 256, 3))
     assert torch.equal(mean(array), BGR_MEAN.permute(1, 2, 0).flip(2))
     torch.testing.assert_close(mean(None)[7, 9], torch.tensor(CAFFE_MEAN))
+    for kind in ("uint8", "uint16", ">f4"):
+        np.save(array, np.array([104, 117, 123]).astype(kind))
+        assert mean(array)[7, 9].tolist() == [123, 117, 104]
+    for numbers in (np.zeros(3, np.complex64), np.array(["a", "b", "c"])):
+        np.save(array, numbers)
+        with pytest.raises(BadWeights, match="not a mean image"):
+            mean(array)
+    with array.open("wb") as file:
+        np.savez(file, mean=np.zeros(3))
+    with pytest.raises(BadWeights, match="not a mean image"):
+        mean(array)
 
 
 @pytest.mark.parametrize(
