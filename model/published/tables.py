@@ -143,5 +143,5 @@ def _sides(shape: Sequence[int]) -> str:
 
 
 def _listed(names: Mapping[str, object]) -> str:
-    shown = ", ".join(list(names)[:12])
+    shown = ", ".join(str(name) for name in list(names)[:12])  # a pickle's dictionary may have other keys than text
     return (shown + ", ..." if len(names) > 12 else shown) or "no layers"

@@ -282,6 +282,7 @@ def test_a_state_dict_of_something_else_is_refused(tower: nn.Module, tmp_path: P
     for content, message in (
         (torch.zeros(3), "holds a Tensor, not a state dict"),
         ({"epoch": 3}, "layer conv1: features.0.weight is missing; there are epoch"),
+        ({0: torch.zeros(3)}, "layer conv1: features.0.weight is missing; there are 0"),
         ({**state, "classifier.6.bias": 4}, "layer fc8: classifier.6.bias is missing; there are features.0.weight"),
         ({}, "there are no layers"),
     ):
