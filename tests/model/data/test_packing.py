@@ -16,7 +16,7 @@ from model.data.folders import folder_source
 from model.data.packed import BadDataset, PackedSet
 from model.data.packed_writer import Encoding
 from model.data.packing import pack
-from model.data.sources import ArraySource, Item
+from model.data.sources import ArraySource, Item, Source
 from model.preprocess import Recipe
 from tests.dice import dice
 from tests.images import BROKEN, encoded, photograph
@@ -124,6 +124,7 @@ def test_everything_is_on_the_disk_before_meta_says_so(
     complete = events.index("rename to meta.json")
     before = [event.removeprefix("sync ") for event in events[:complete]]
     assert before[:3] == [tmp_path.name, "above", "data"]  # the names of above, of data and of set
+    assert "set" in before[: before.index("rename to progress.npz")]  # a commit's folder can be found again
     for split in ("train", "val"):
         end = len(before) - before[::-1].index(split)  # the last time that the split's names are synced
         assert "set" in before[end:]  # the split's own name
@@ -144,6 +145,24 @@ def test_it_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     again: list[tuple[str, int, int]] = []
     pack(tmp_path / "set", {"train": fragile(60)}, report=lambda *row: again.append(row))
     assert again == []
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_a_split_that_is_finished_stays_when_the_next_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: Encoding
+) -> None:
+    monkeypatch.setattr(packing, "BLOCK", 10)
+    train = fragile(25)
+    for place in ("killed", "whole"):
+        (tmp_path / place).mkdir()
+    with pytest.raises(Interrupted):
+        pack(tmp_path / "killed" / "set", {"train": train, "val": fragile(20, fails_at=15)}, encoding=encoding)
+    packed: list[str] = []
+    both: dict[str, Source] = {"train": train, "val": fragile(20)}
+    pack(tmp_path / "killed" / "set", both, encoding=encoding, report=lambda split, *_: packed.append(split))
+    assert set(packed) == {"val"}
+    pack(tmp_path / "whole" / "set", both, encoding=encoding)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
 def test_other_inputs_or_lost_files_start_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
