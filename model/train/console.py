@@ -1,4 +1,4 @@
-"""Training, told to a person at a terminal or in a log file."""
+"""Reports training to a person, at a terminal or in a log file."""
 
 import sys
 from typing import TextIO

@@ -67,8 +67,8 @@ def _train(
     if state is None and prepared.redrawn:
         log(f"{prepared.redrawn} is drawn anew: the classes are not the checkpoint's")
     trainer = Trainer(prepared.task, placement, folder, state or prepared.start, prepared.provenance)
-    watching: Sequence[Callback] = [RunLog(config.out, prepared.provenance), callback] if placement.is_main else []
-    finished = trainer.run(Callbacks(watching), save_now=Every(60 * config.save_minutes), stop=stop)
+    callbacks: Sequence[Callback] = [RunLog(config.out, prepared.provenance), callback] if placement.is_main else []
+    finished = trainer.run(Callbacks(callbacks), save_now=Every(60 * config.save_minutes), stop=stop)
     if finished:
         log(f"trained: {folder.final}")
     elif folder.state.exists():

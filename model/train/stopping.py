@@ -15,7 +15,7 @@ class Stopping:
         self.signal: int | None = None
 
     def __call__(self) -> bool:
-        """Return whether one did."""
+        """Return True once a signal has asked to stop."""
         return self.signal is not None
 
     def asked(self, number: int, frame: FrameType | None) -> None:

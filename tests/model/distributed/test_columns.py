@@ -249,14 +249,14 @@ def there_and_back() -> bool:
 @pytest.mark.parametrize("parallel", ["columns", "hybrid"])
 def test_processes_may_validate_on_any_number_of_images(parallel: Parallel) -> None:
     """Five: hybrid processes have three and two of them, columns all. As in 2012: what is halved is halved once."""
-    (one,) = on_ranks(1, look_at, "auto")
-    for rank, process in enumerate(on_ranks(2, look_at, parallel)):
+    (one,) = on_ranks(1, infer, "auto")
+    for rank, process in enumerate(on_ranks(2, infer, parallel)):
         rows = slice(rank, None, 2) if parallel == "hybrid" else slice(None)
         for got, expected in zip(process, one, strict=True):
             assert_same(got, expected[rows], 1e-6, f"of process {rank}")
 
 
-def look_at(parallel: Parallel) -> tuple[Tensor, Tensor]:
+def infer(parallel: Parallel) -> tuple[Tensor, Tensor]:
     """Logits and embedding of this process's share of five images."""
     with join(parallel, table=AS_IN_2012, classes=CLASSES, batch=2, device=CPU, settings={}, log=print) as placement:
         generator = torch.Generator().manual_seed(0)

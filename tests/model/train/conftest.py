@@ -1,4 +1,4 @@
-"""A run that several files of tests look at."""
+"""A run that several files of tests use."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a person is told of a training run."""
+"""What the console logger writes of a training run."""
 
 import io
 

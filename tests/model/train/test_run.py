@@ -60,7 +60,7 @@ MANY = tuple(i % 2 for i in range(200))
         ((0, 1) * 10, ("dark", "light"), BadRun, "19 training images are fewer than a batch of 128; see --batch"),
     ],
 )
-def test_a_data_set_that_cannot_be_learned_from(
+def test_a_dataset_that_cannot_be_learned_from(
     labels: tuple[int, ...], classes: tuple[str, ...], error: type[Exception], messages: str, tmp_path: Path
 ) -> None:
     data = packed(tmp_path / "data", labels, classes)

@@ -89,7 +89,7 @@ def test_a_folder_that_may_not_be_looked_into_is_one_clear_line(
         RunFolder(tmp_path / "run", {}).claim(network=1, state=1)
 
 
-def test_what_a_resume_replaces_counts_as_room_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_resume_replaces_counts_as_space_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The best network is a second name of an epoch's file: removing it frees the file's size, not twice that."""
     run, epoch = tmp_path / "run", tmp_path / "run" / "epochs" / "0001.safetensors"
     epoch.parent.mkdir(parents=True)
