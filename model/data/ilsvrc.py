@@ -93,7 +93,7 @@ def names_in_lines(lines: Sequence[str]) -> tuple[str, ...]:
 def _kit_files(path: Path) -> dict[str, bytes]:
     wanted = ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")
     found = {}
-    with _told(path), tarfile.open(path) as tar:
+    with _naming(path), tarfile.open(path) as tar:
         for member in members(tar):
             place = Path(member.name)
             if not (place.name in wanted and place.parent.name == "data" and member.size <= MAX_BYTES):
@@ -108,7 +108,7 @@ def _kit_files(path: Path) -> dict[str, bytes]:
 def _train_images(path: Path, kit: Devkit, report: Report) -> list[EncodedImage]:
     labels = {wnid: label for label, wnid in enumerate(kit.wnids)}
     images = []
-    with _told(path), path.open("rb") as file:
+    with _naming(path), path.open("rb") as file:
         for inner in _reported(_members(path, file, 0, path.stat().st_size), path, report):
             wnid = Path(inner.name).stem
             if wnid not in labels:
@@ -122,7 +122,7 @@ def _train_images(path: Path, kit: Devkit, report: Report) -> list[EncodedImage]
 
 def _validation_images(path: Path, kit: Devkit, report: Report) -> list[EncodedImage]:
     images = []
-    with _told(path), path.open("rb") as file:
+    with _naming(path), path.open("rb") as file:
         for member in _reported(_members(path, file, 0, path.stat().st_size), path, report):
             name = Path(member.name).name
             number = int(found[1]) if (found := NUMBER.search(name)) else 0
@@ -174,7 +174,7 @@ def _encoded(path: Path, member: tarfile.TarInfo, name: str, label: int) -> Enco
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
     """Turn what goes wrong with an archive into a BadDataset that names it."""
     try:
         yield

@@ -110,6 +110,7 @@ def test_read_goes_ahead_but_not_far() -> None:
         if source.reads == loader.AHEAD + 1:
             break
         time.sleep(0.01)
+    time.sleep(0.05)  # in which it would go further
     assert source.reads == loader.AHEAD + 1
     batches.close()
     assert not any(thread.name.startswith("loader") for thread in threading.enumerate())
@@ -118,6 +119,7 @@ def test_read_goes_ahead_but_not_far() -> None:
 def test_an_error_while_reading_reaches_the_reader() -> None:
     with pytest.raises(OSError, match="the disk is gone"):
         list(read(Numbered(300), in_order(300, 32), 4, CPU))
+    assert not any(thread.name.startswith("loader") for thread in threading.enumerate())
 
 
 def test_a_part_is_a_split_of_its_own() -> None:
