@@ -158,6 +158,6 @@ def _keep(data: Cifar10, kept: Path, log: Log) -> None:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with files.locked(kept.with_name(f"{kept.name}.lock")), files.replacing(kept) as file:
-            np.savez(file, allow_pickle=False, **vars(data))
+            np.savez(file, **vars(data))
     except (OSError, files.AlreadyLocked) as error:
         log(f"not kept for the next time: {error}")

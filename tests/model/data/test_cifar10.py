@@ -221,6 +221,16 @@ def test_the_cache_is_checked_whenever_it_is_read(tmp_path: Path, small_world: C
     assert (cache / "cifar10.npz").read_bytes() == whole
 
 
+def test_the_cache_holds_the_four_arrays_and_nothing_else(
+    tmp_path: Path, small_world: Cifar10, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NumPy 2.0 takes every keyword for an array's name, allow_pickle too, and then the cache cannot be read."""
+    keywords: list[str] = []
+    monkeypatch.setattr(np, "savez", lambda _, **arrays: keywords.extend(arrays))
+    obtain(folder(tmp_path / "given", npm_files(small_world)), tmp_path / "cache", lambda _: None)
+    assert keywords == list(vars(small_world))
+
+
 def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path, small_world: Cifar10) -> None:
     (tmp_path / "file").write_text("x")
     messages: list[str] = []
