@@ -37,17 +37,21 @@ class RunFolder:
         """Hold the folder for this process alone, until `close` or its end, so that two runs cannot write into it.
 
         network, state: bytes of a checkpoint and of a saved state. Raises BadRun when another process holds the folder
-        and when the disk is too small, before anything is written.
+        and when the disk is too small, before a folder is made.
         """
         with files.translated(self.path, BadRun, BadRun):
             if self.path.exists() and not self.path.is_dir():
                 raise BadRun(f"{self.path} is not a folder")
-            self._require_space(network, state)
+            is_new = not self.path.exists()
+            if is_new:
+                self._require_space(network, state)
             files.make_folder(self.path)
             try:
                 self._lock = files.locked(self.path / "lock")
             except files.AlreadyLocked as error:
                 raise BadRun(f"{self.path}: another process trains here; wait for it, or name another --out") from error
+            if not is_new:  # only now: another process would remove files while their sizes are added up
+                self._require_space(network, state)
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -78,7 +82,7 @@ class RunFolder:
         self._writing(lambda: checkpoint.save(path, network))
         if is_best:
             self._writing(lambda: files.link(path, self.best))
-        for old in sorted(path.parent.glob("*.safetensors")):
+        for old in self._epochs():
             if int(old.stem) <= epoch - self.keep:
                 old.unlink()
 
@@ -88,8 +92,13 @@ class RunFolder:
 
     def last_good(self) -> Path | None:
         """Return the newest file that a failed run leaves to go back to: an epoch's network, else the state."""
-        epochs = sorted((self.path / "epochs").glob("*.safetensors"))
+        epochs = self._epochs()
         return epochs[-1] if epochs else self.state if self.state.exists() else None
+
+    def _epochs(self) -> list[Path]:
+        """Return the epochs' networks, oldest first. Files of other names that lie beside them are not ours."""
+        found = (self.path / "epochs").glob("*.safetensors")
+        return sorted((file for file in found if file.stem.isdecimal()), key=lambda file: int(file.stem))
 
     def _epoch(self, epoch: int) -> Path:
         return self.path / "epochs" / f"{epoch:04}.safetensors"

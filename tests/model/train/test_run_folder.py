@@ -17,6 +17,7 @@ import files
 from model.train.run_folder import RunFolder
 from model.train.schedule import Rates, Stalls
 from model.train.state import BadRun, RunProgress, State, differences
+from tests.model.test_checkpoint import made
 from tests.model.train.runs import Seen, assert_same_bits, saved, trained
 from tests.model.train.tasks import task
 from tests.test_files import traced
@@ -100,8 +101,30 @@ def test_what_a_resume_replaces_counts_as_space_once(tmp_path: Path, monkeypatch
     folder = RunFolder(run, {}, keep=1)
     with pytest.raises(BadRun, match="0 MB free on this disk, a run of this network needs 0 MB"):
         folder.claim(network=100, state=600)  # 1600: two states, an epoch kept and one written, best and last
+    folder.close()
     folder.claim(network=100, state=599)
     folder.close()
+
+
+def test_a_folder_that_is_held_says_so_whatever_the_disk_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that holds it removes files, so that nobody else can add up their sizes."""
+    first, second = RunFolder(tmp_path, {}), RunFolder(tmp_path, {})
+    first.claim(network=1, state=1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: pytest.fail("the disk was asked for its space"))
+    with pytest.raises(BadRun, match="another process trains here"):
+        second.claim(network=1, state=1)
+    first.close()
+
+
+def test_a_file_of_another_name_among_the_epochs_is_left_alone(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, {}, keep=1)
+    (tmp_path / "epochs").mkdir()
+    copy = tmp_path / "epochs" / "0001 (copy).safetensors"
+    copy.touch()
+    for epoch in (9, 10):
+        folder.keep_epoch(epoch, made(), is_best=False)
+    assert sorted(file.name for file in copy.parent.iterdir()) == [copy.name, "0010.safetensors"]
+    assert folder.last_good() == tmp_path / "epochs" / "0010.safetensors"
 
 
 def test_a_disk_that_fills_up_leaves_the_last_state_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
