@@ -156,6 +156,7 @@ def measure(config: Train) -> list[Step]:
         keep_freed_memory()
     steps = []
     for batch in config.batch:
+        torch.compiler.reset()  # else a second batch size is compiled for any size, and training is for one
         with full_float32():  # as in training; torch's own choice for convolutions on a GPU is TF32
             timings = in_turn(forms(config, batch), config.rounds, device=choose_device(config.device))
         for name, timing in timings.items():
