@@ -78,9 +78,14 @@ class RunLog:
 
 
 def epochs(log: Path) -> list[dict[str, Any]]:
-    """Return the epoch lines of a log.jsonl, without a torn last line."""
-    lines = log.read_text().split("\n")[:-1] if log.exists() else []
-    return [line for line in map(json.loads, lines) if line["kind"] == "epoch"]
+    """Return the epoch lines of a log.jsonl, without a torn last line. Raises BadRun, OSError."""
+    try:
+        lines = log.read_text().split("\n")[:-1] if log.exists() else []
+        return [line for line in map(json.loads, lines) if line["kind"] == "epoch"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadRun(
+            f"{log}: not a run's log ({error!r}); the run goes on without it, once it is moved away"
+        ) from error
 
 
 def kernels(weights: Tensor) -> NDArray[np.uint8]:

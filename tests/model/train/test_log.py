@@ -32,6 +32,13 @@ def test_the_log_has_one_line_an_epoch_however_often_killed(tmp_path: Path, stra
     assert any((tmp_path / "tensorboard").iterdir())
 
 
+@pytest.mark.parametrize("content", [b"hello\n", b"[]\n", b"{}\n", b"\xff\n"])
+def test_a_damaged_log_is_one_clear_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(content)
+    with pytest.raises(BadRun, match=r"log\.jsonl: not a run's log \("):
+        RunLog(tmp_path, {}).begin(STEPS, 0, 16)
+
+
 def test_a_full_disk_is_one_clear_line(
     tmp_path: Path, straight: tuple[Path, Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
