@@ -84,6 +84,10 @@ def load(path: Path) -> Checkpoint:
     if not path.is_file():
         raise BadCheckpoint(f"{path}: no such checkpoint (scripts/train.py writes one)")
     try:
+        path.open("rb").close()  # safe_open says of a file that may not be read that it is missing
+    except OSError as error:
+        raise BadCheckpoint(f"{path}: cannot be read: {error.strerror}") from error
+    try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)

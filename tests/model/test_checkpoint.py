@@ -139,6 +139,16 @@ class ANY_OTHER:  # noqa: N801 (reads as a value)
         return isinstance(found, str) and len(found) == 64 and found != self.than
 
 
+def test_a_file_that_may_not_be_read_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    save(tmp_path / "c", made())
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(BadCheckpoint, match="c: cannot be read: Permission denied$"):
+        load(tmp_path / "c")
+
+
 def test_files_that_are_not_checkpoints_are_refused_in_words(tmp_path: Path) -> None:
     path = tmp_path / "c"
     with pytest.raises(BadCheckpoint, match="no such checkpoint"):
