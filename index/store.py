@@ -54,6 +54,7 @@ class Bundle:
             raise BadBundle(f"{checkpoint}: no such checkpoint")
         with writing(self.path), ExitStack() as undo:
             lock = undo.enter_context(self._folder.lock())
+            self._folder.current()  # a CURRENT that cannot be read is told before the work, not after it
             number = max(self._folder.numbers(), default=0) + 1
             plan = Plan(number, dict(inputs), total, width, tuple(classes))
             building = undo.enter_context(Building(self._folder, plan, checkpoint, lock))

@@ -234,6 +234,8 @@ def test_damaged_bookkeeping_is_told(path: Path, checkpoint: Path) -> None:
     (path / "CURRENT").write_text("latest")
     with pytest.raises(BadBundle, match="should hold a generation's number"):
         Bundle(path).current()
+    with pytest.raises(BadBundle, match="should hold a generation's number"):
+        begun(path, checkpoint)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, checkpoint: Path) -> None:
