@@ -40,7 +40,8 @@ def train(config: TrainConfig, callback: Callback, *, stop: Callable[[], bool], 
         classes=len(packed.classes),
         batch=recipe.batch,
         device=device,
-        settings=asdict(config) | {"fingerprint": packed.fingerprint},
+        # "auto" may be a GPU here and the CPU on a machine whose driver fails.
+        settings=asdict(config) | {"fingerprint": packed.fingerprint, "device": device.type},
         log=log,
     )
     with deterministic(device) if config.deterministic else nullcontext(), joined as placement:

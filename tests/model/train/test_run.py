@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from model.data.packed import BadDataset, PackedSet
@@ -13,6 +15,7 @@ from model.data.packing import pack
 from model.data.sources import Item
 from model.data.splits import named_split, training_and_validation
 from model.device import NoSuchDevice
+from model.distributed.layout import LayoutError
 from model.train.config import TrainConfig, recipe_of
 from model.train.console import ConsoleLogger
 from model.train.run import train
@@ -141,6 +144,17 @@ def test_a_validation_split_without_labels_is_said(tmp_path: Path) -> None:
     np.save(data.path / "test" / "labels.npy", np.array([-1, -1]))
     with pytest.raises(BadDataset, match="no image of split 'test' has a label"):
         training_and_validation(data)
+
+
+def test_processes_compare_the_device_that_they_got_not_the_one_asked_for(tmp_path: Path) -> None:
+    config = TrainConfig(data=packed(tmp_path / "data", MANY), out=tmp_path / "run", device="auto")
+    with (
+        patch("model.train.run.choose_device", return_value=torch.device("cuda:1")),
+        patch("model.train.run.join", side_effect=LayoutError) as join,
+        pytest.raises(LayoutError),
+    ):
+        start(config)
+    assert join.call_args.kwargs["settings"]["device"] == "cuda"
 
 
 def test_another_rate_scales_every_level() -> None:
