@@ -81,10 +81,13 @@ def _batch(data: Path, preset: Preset) -> int:
 
 
 def _filled(folder: Path | None) -> Path | None:
-    """Return the folder where it holds anything, else None. Raises Refused for a folder that does not exist."""
+    """Return the folder where it holds anything, else None. Raises Refused where it cannot be read."""
     if folder and not folder.is_dir():
         raise Refused(f"{folder}: not a folder")
-    return folder if folder and any(folder.iterdir()) else None
+    try:
+        return folder if folder and any(folder.iterdir()) else None
+    except OSError as error:
+        raise Refused(f"{folder}: cannot be read: {error.strerror}") from error
 
 
 def _step(name: str, product: Path | None, script: str, *arguments: object) -> None:

@@ -15,21 +15,12 @@ def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None =
 
     A class is a folder's name; its subfolders count too. Files that lie outside any folder have label -1; names that
     begin with a dot are left out. `classes`, where given, are the only ones allowed, in that order. Raises BadDataset
-    where there are no images, or other classes.
+    where there are no images, or other classes, and where a folder cannot be read.
     """
-    root = Path(path)
-    if not root.is_dir():
-        raise BadDataset(f"{root}: not a folder; a folder of class folders is wanted")
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    found = tuple(printable(folder.name) for folder in folders)
-    classes = found if classes is None else classes
-    if unknown := sorted(set(found) - set(classes)):
-        raise BadDataset(f"{root}: classes that the training images do not have: {', '.join(unknown[:5])}")
-    images = [p for name, folder in zip(found, folders, strict=True) for p in _under(root, folder, classes.index(name))]
-    images += [_encoded(root, entry, -1) for entry in sorted(root.iterdir()) if _is_image_file(entry)]
-    if not images:
-        raise BadDataset(f"{root}: no images in it; a folder of class folders is wanted")
-    return EncodedSource(images, classes, size)
+    try:
+        return _listed(Path(path), size, classes)
+    except OSError as error:
+        raise BadDataset(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def open_source(path: Path | str, size: int, split: str = "train") -> EncodedSource | PackedSource:
@@ -46,6 +37,21 @@ def open_source(path: Path | str, size: int, split: str = "train") -> EncodedSou
     return folder_source(path / split if (path / split).is_dir() else path, size)
 
 
+def _listed(root: Path, size: int, classes: tuple[str, ...] | None) -> EncodedSource:
+    if not root.is_dir():
+        raise BadDataset(f"{root}: not a folder; a folder of class folders is wanted")
+    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    found = tuple(printable(folder.name) for folder in folders)
+    classes = found if classes is None else classes
+    if unknown := sorted(set(found) - set(classes)):
+        raise BadDataset(f"{root}: classes that the training images do not have: {', '.join(unknown[:5])}")
+    images = [p for name, folder in zip(found, folders, strict=True) for p in _under(root, folder, classes.index(name))]
+    images += [_encoded(root, entry, -1) for entry in sorted(root.iterdir()) if _is_image_file(entry)]
+    if not images:
+        raise BadDataset(f"{root}: no images in it; a folder of class folders is wanted")
+    return EncodedSource(images, classes, size)
+
+
 def _under(root: Path, folder: Path, label: int) -> list[EncodedImage]:
     found = [Path(place) / name for place, _, names in os.walk(folder, onerror=_unreadable) for name in names]
     return [_encoded(root, file, label) for file in sorted(found) if _is_image_file(file)]
@@ -53,7 +59,7 @@ def _under(root: Path, folder: Path, label: int) -> list[EncodedImage]:
 
 def _unreadable(error: OSError) -> NoReturn:
     """os.walk would leave the folder out in silence."""
-    raise BadDataset(f"{error.filename}: the folder cannot be read: {error.strerror}") from error
+    raise error
 
 
 def _is_image_file(file: Path) -> bool:

@@ -1,5 +1,6 @@
 """The demo refuses at once what it could only refuse after minutes of work."""
 
+import errno
 import os
 import queue
 import signal
@@ -55,6 +56,17 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="images: not a folder"):
         demo(Demo(root=tmp_path / "out", images=tmp_path / "images", serve=False))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container's mount where the host forbids it."""
+
+    def refusing(place: Path) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(place))
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    with pytest.raises(Refused, match=f"{tmp_path}: cannot be read: Permission denied"):
+        demo(Demo(root=tmp_path / "out", images=tmp_path, serve=False))
 
 
 def test_a_bundle_that_is_there_is_used_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,7 +191,16 @@ def test_a_folder_that_cannot_be_read_is_refused_not_left_out(tmp_path: Path, mo
         return scan(place)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    with pytest.raises(BadDataset, match="locked: the folder cannot be read: Permission denied"):
+    with pytest.raises(BadDataset, match="locked: cannot be read: Permission denied"):
+        folder_source(tmp_path, 8)
+
+
+def test_a_path_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(place: Path) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(place))
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    with pytest.raises(BadDataset, match=f"{tmp_path}: cannot be read: Permission denied"):
         folder_source(tmp_path, 8)
 
 
