@@ -4,7 +4,7 @@ Bundle stores the features, FlatIndex searches them, and exact.nearest defines t
 """
 
 from index.catalogue import Catalogue, Image, NoSuchImage, Skipped
-from index.scan import TooLarge, gpus_of
+from index.scan import GpuFailed, TooLarge, gpus_of
 from index.search import FlatIndex, Searcher
 from index.store import BadBundle, Building, Bundle, Busy, DiskFull, Generation, Manifest
 
@@ -17,6 +17,7 @@ __all__ = [
     "DiskFull",
     "FlatIndex",
     "Generation",
+    "GpuFailed",
     "Image",
     "Manifest",
     "NoSuchImage",

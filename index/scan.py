@@ -5,9 +5,9 @@ over OpenMP threads itself, but then searches from several threads would start t
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from index import exact
 from index.rounding import Rounding
 
-__all__ = ["Candidates", "Scan", "TooLarge", "gpus_of"]
+__all__ = ["Candidates", "GpuFailed", "Scan", "TooLarge", "gpus_of"]
 
 FEWEST = 2048  # rows in a shard on the CPU: for fewer, a thread costs more time than it saves
 LONGEST32 = 1e18  # the square of a longer vector's length may overflow float32
@@ -30,6 +30,10 @@ Search = Callable[[NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray
 
 class TooLarge(ValueError):
     """The features are not finite, or too large for the arithmetic of this search; the message says the limit."""
+
+
+class GpuFailed(RuntimeError):
+    """FAISS failed on a GPU that it sees, most often for lack of memory there; the message holds FAISS's reason."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Scan:
     """Find candidates among features (n, d) float32.
 
     gpus: the numbers of the GPUs to use; none is the CPU. float16: store the rows in float16. Raises TooLarge for
-    features whose squares overflow, ValueError for a GPU that FAISS does not see.
+    features whose squares overflow, GpuFailed, ValueError for a GPU that FAISS does not see.
     """
 
     def __init__(self, features: NDArray[np.float32], *, gpus: Sequence[int], float16: bool) -> None:
@@ -99,7 +103,10 @@ class Scan:
         return fits
 
     def candidates(self, queries: NDArray[np.float32], k: int) -> Candidates:
-        """Find, for queries (q, d) float32 in C order that fit, at least the k rows that are reported nearest."""
+        """Find, for queries (q, d) float32 in C order that fit, at least the k rows that are reported nearest.
+
+        Raises GpuFailed.
+        """
         with self._turn:
             asked = [self._pool.submit(shard.search, queries, min(k, shard.count)) for shard in self._shards]
             found = [search.result() for search in asked]
@@ -158,8 +165,25 @@ def _gpu(features: NDArray[np.float32], rows: slice, device: int, float16: bool)
     config = faiss.GpuIndexFlatConfig()
     config.device, config.useFloat16 = device, float16
     config.use_cuvs = False  # a build with cuVS would use its kernels, for whose arithmetic rounding.py proves nothing
-    index = faiss.GpuIndexFlatL2(faiss.StandardGpuResources(), features.shape[1], config)
-    return _filled(index, features, rows)
+    with _translated(device):
+        index = faiss.GpuIndexFlatL2(faiss.StandardGpuResources(), features.shape[1], config)
+        shard = _filled(index, features, rows)
+
+    def search(queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        with _translated(device):
+            return shard.search(queries, k)
+
+    return Shard(shard.first, shard.count, search)
+
+
+@contextmanager
+def _translated(device: int) -> Iterator[None]:
+    """Turn an error of FAISS on a GPU into GpuFailed, without the addresses and the list that FAISS adds."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).rpartition("failed: ")[2].partition("\n")[0]
+        raise GpuFailed(f"FAISS failed on GPU {device}: {reason}; search in float16 or on the CPU") from error
 
 
 def _filled(index: Any, features: NDArray[np.float32], rows: slice) -> Shard:

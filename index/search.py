@@ -45,8 +45,8 @@ class FlatIndex:
 
     gpus: the numbers of the GPUs to search on (see gpus_of), which share the rows; none is the CPU.
     float16: scan a copy of the features in half the bytes; the float32 features still decide the answer.
-    Raises ValueError for arrays that do not fit together and for a GPU that FAISS does not see, TooLarge for features
-    that cannot be squared: in float16 on a GPU a component may be at most 255.
+    Raises ValueError for arrays that do not fit together and for a GPU that FAISS does not see, GpuFailed when it
+    cannot use one, TooLarge for features that cannot be squared: in float16 on a GPU a component may be at most 255.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class FlatIndex:
     def search(self, queries: NDArray[np.float32], k: int) -> Found:
         """(q, d) float32 -> distances (q, min(k, n)) float64 ascending, image ids (q, min(k, n)) int64.
 
-        Ties are in the order of image ids. Raises ValueError for another shape or dtype, for numbers that are not
-        finite, and for k < 1.
+        Ties are in the order of image ids. Raises GpuFailed; ValueError for another shape or dtype, for numbers that
+        are not finite, and for k < 1.
         """
         self._check(queries, k)
         lengths = exact.distances(queries, np.zeros(queries.shape[1], np.float32))

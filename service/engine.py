@@ -101,8 +101,8 @@ class Engine:
 def load_engine(settings: Settings) -> Engine:
     """Open the bundle's current generation, verify every file of it, and answer one question to warm it up.
 
-    Raises BadBundle, BadCheckpoint, NoSuchDevice, TooLarge for features that float16 cannot search, and Mismatch when
-    the checkpoint did not make the index.
+    Raises BadBundle, BadCheckpoint, NoSuchDevice, GpuFailed, TooLarge for features that float16 cannot search, and
+    Mismatch when the checkpoint did not make the index.
     """
     generation = Bundle(settings.bundle).current(verify=True)
     try:

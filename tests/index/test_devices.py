@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
-from index.scan import gpus_of
+from index.scan import GpuFailed, gpus_of
 from index.search import FlatIndex
 from tests.index import gpus
 
@@ -33,3 +33,27 @@ def test_the_rows_are_divided_between_the_gpus_that_were_named(monkeypatch: pyte
     assert [(gpu.device, len(gpu.rows)) for gpu in made] == [(1, 50), (3, 50)]
     assert index.device == "cuda:1, cuda:3"
     assert index.search(features, 1)[1][:, 0].tolist() == list(range(100))
+
+
+# What FAISS 1.15 says when a GPU's memory is full.
+NO_MEMORY = (
+    "Error in virtual void* faiss::gpu::StandardGpuResourcesImpl::allocMemory(const AllocRequest&) at "
+    "/faiss/gpu/StandardGpuResources.cpp:576: Error: 'err == cudaSuccess' failed: StandardGpuResources: alloc fail "
+    "type FlatData dev 1 space Device stream 0x55d0 size 819200000 bytes (cudaMalloc error out of memory [2])\n"
+    "Outstanding allocations:\nAlloc type Other: 4 allocations, 8 bytes\n"
+)
+
+
+@pytest.mark.parametrize("step", ["add", "search"])
+def test_a_gpu_that_fails_is_told_in_one_line(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(NO_MEMORY)
+
+    gpus.install(monkeypatch, 2)
+    monkeypatch.setattr(gpus.GpuIndexFlatL2, step, fail)
+    features = np.ones((30, 8), np.float32)
+    reason = r"^FAISS failed on GPU 1: .* \(cudaMalloc error out of memory \[2\]\); search in float16 or on the CPU$"
+    with pytest.raises(GpuFailed, match=reason) as failure:
+        FlatIndex(features, np.arange(30), gpus=(1,)).search(features[:2], 3)
+    assert "\n" not in str(failure.value)
+    assert "allocMemory" not in str(failure.value)
