@@ -1,8 +1,13 @@
 """A search runs on the CPU, on every GPU or on one of them; where FAISS has no GPU, on the CPU."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import faiss
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from index.scan import GpuFailed, gpus_of
 from index.search import FlatIndex
@@ -57,3 +62,24 @@ def test_a_gpu_that_fails_is_told_in_one_line(step: str, monkeypatch: pytest.Mon
         FlatIndex(features, np.arange(30), gpus=(1,)).search(features[:2], 3)
     assert "\n" not in str(failure.value)
     assert "allocMemory" not in str(failure.value)
+
+
+def test_no_two_threads_search_a_gpu_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAISS on a GPU is not safe for two threads, not even for two that only read."""
+    search, busy = gpus.GpuIndexFlatL2.search, (threading.Lock(), threading.Lock())
+
+    def alone(
+        index: gpus.GpuIndexFlatL2, queries: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        assert busy[index.device].acquire(blocking=False), "two threads search at once"
+        time.sleep(0.01 * index.device)  # the other GPU's thread is free earlier
+        busy[index.device].release()
+        return search(index, queries, k)
+
+    gpus.install(monkeypatch, 2)
+    monkeypatch.setattr(gpus.GpuIndexFlatL2, "search", alone)
+    features = np.random.default_rng(1).standard_normal((30, 8), dtype=np.float32)
+    index = FlatIndex(features, np.arange(30), gpus=(0, 1))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda row: int(index.search(features[row : row + 1], 1)[1][0, 0]), range(8)))
+    assert found == list(range(8))
