@@ -35,11 +35,11 @@ class Rounding:
         3. Adding. x'.x' + y'.y' - 2 x'.y' in float32, from squares that step 2 may have made larger, is off by at
            most g ((x + y)^2 + squared) with g = m u / (1 - m u), u the unit roundoff and m = d + 8 operations in a
            chain (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); summing (x' - y')^2 is off by
-           less.
+           less. A GPU may multiply float16 on tensor cores, which cut off where others round: u is doubled there.
 
         The sum of the three is returned. It grows with `distance`, so it also holds for every nearer row.
         """
-        chain = (self.dimensions + 8) * UNIT32
+        chain = (self.dimensions + 8) * (2 * UNIT32 if self.squares16 else UNIT32)
         g = chain / (1 - chain)
         relative, absolute = (2 * UNIT16, SPACING16 * self.dimensions**0.5) if self.float16 else (0.0, 0.0)
         stored = distance + relative * (2 * norm + distance) + 2 * absolute
