@@ -30,6 +30,8 @@ class Count:
 class Retrieved:
     """What was measured."""
 
+    network: str  # device that embeds
+    search: str  # devices that search, as in cuda:0, cuda:1
     indexed: int  # images
     held_out: int  # images
     top1: Figure  # accuracy, central view
@@ -61,6 +63,8 @@ def measure(config: Retrieval) -> Retrieved:
     scores = scores_of(probabilities, labels)
     embed, search, numpy = single_requests(embedder, searcher, generation, images[:1], features[:1], config.rounds)
     return Retrieved(
+        network=str(embedder.device),
+        search=searcher.device,
         indexed=len(generation.ids),
         held_out=len(images),
         top1=scores.top1,
@@ -95,7 +99,8 @@ def shown(results: Retrieved) -> str:
         ["opening the index", f"{r.opening_s:.2f} s"],
         ["peak memory of this process", f"{r.peak_gib:.2f} GiB"],
     ]
-    return f"{r.indexed:,} images indexed, {r.held_out:,} held out\n{table(['figure', 'value'], rows)}"
+    head = f"{r.indexed:,} images indexed, {r.held_out:,} held out; network on {r.network}, search on {r.search}"
+    return f"{head}\n{table(['figure', 'value'], rows)}"
 
 
 def nearest(searcher: Searcher, features: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -149,7 +154,7 @@ def single_requests(
 
     They are timed one after the other, not in turn, because the idle threads of one library would slow the next.
     """
-    lengths = np.square(generation.features).sum(axis=1)
+    lengths = np.einsum("nd,nd->n", generation.features, generation.features)  # without a copy of the features
     requests: list[Work] = [
         lambda: len(embedder(image)[1]),
         lambda: len(searcher.search(query, K)[1]),
@@ -164,7 +169,7 @@ def in_numpy(
 ) -> NDArray[np.intp]:
     """What most people write: nearest rows by |x|^2 - 2 x.q, the lengths known, ties and rounding left to chance."""
     distances = lengths - 2 * (features @ query)
-    nearest = np.argpartition(distances, K)[:K]
+    nearest = np.argpartition(distances, min(K, len(distances)) - 1)[:K]
     return nearest[np.argsort(distances[nearest])]
 
 

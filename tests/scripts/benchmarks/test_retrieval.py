@@ -18,6 +18,7 @@ from scripts.benchmarks.retrieval import (
     K,
     as_brute_force,
     finding_themselves,
+    in_numpy,
     labels_of,
     measure,
     shown,
@@ -79,6 +80,7 @@ def test_the_figures_are_those_of_the_definition(collection: Collection, monkeyp
     ]
     assert (results.indexed, results.held_out) == (EACH * len(CLASSES) - 1, 9)
     assert (results.embedded_per_s, results.searched_per_s, results.opening_s) == (18, 18, 0.5)
+    assert (results.network, results.search) == ("cpu", "cpu")
     assert results.top1.value == pytest.approx(right / 9)
     assert results.top5.value == 1  # there are three classes
     assert results.agreement.value == pytest.approx(sum(alike) / 9)
@@ -118,6 +120,14 @@ def test_an_image_at_a_distance_from_itself_is_counted(collection: Collection) -
     everyone = len(generation.ids)
     inexact = Inexact(generation.features, generation.ids)
     assert finding_themselves(generation, inexact, everyone) == Count(everyone - 1, everyone)
+
+
+@pytest.mark.parametrize("rows", [3, K, 29])
+def test_the_numpy_baseline_finds_the_nearest(rows: int, collection: Collection) -> None:
+    base = np.asarray(collection.generation.features[:rows])
+    found = in_numpy(base, np.square(base).sum(axis=1), collection.features[0])
+    distances = np.linalg.norm(base.astype(np.float64) - collection.features[0], axis=1)
+    assert found.tolist() == np.argsort(distances)[:K].tolist()
 
 
 def test_one_image_is_refused(collection: Collection, tmp_path: Path) -> None:
