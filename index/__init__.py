@@ -3,10 +3,13 @@
 Bundle stores the features, FlatIndex searches them, and exact.nearest defines the right answer.
 """
 
+from index.building import Building
+from index.bundle_folder import Busy, DiskFull
 from index.catalogue import Catalogue, Image, NoSuchImage, Skipped
+from index.generation import BadBundle, Generation, Manifest
 from index.scan import GpuFailed, TooLarge, gpus_of
 from index.search import FlatIndex, Searcher
-from index.store import BadBundle, Building, Bundle, Busy, DiskFull, Generation, Manifest
+from index.store import Bundle
 
 __all__ = [
     "BadBundle",

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from index.building import Building
-from index.bundle_folder import BundleFolder, Busy, DiskFull, writing
-from index.generation import BadBundle, Generation, Manifest
+from index.bundle_folder import BundleFolder, DiskFull, writing
+from index.generation import BadBundle, Generation
 from index.plan import Plan
 
-__all__ = ["BadBundle", "Building", "Bundle", "Busy", "DiskFull", "Generation", "Manifest"]
+__all__ = ["Bundle"]
 
 ROOM = 8192  # bytes: a guess at an image's thumbnail and row, which are there twice while publishing
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.store import Building, Bundle, Generation
+from index import Building, Bundle, Generation
 
 TOTAL, WIDTH, BLOCK = 230, 48, 10
 CLASSES = ("cat", "dog", "frog")

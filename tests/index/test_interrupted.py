@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from index import BadBundle, Bundle, DiskFull
 from index.catalogue import CatalogueWriter
-from index.store import BadBundle, Bundle, DiskFull
 from tests.dice import dice
 from tests.index.blocks import INPUTS, TOTAL, begun, block, build, contents
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.bundle_folder import DiskFull
-from index.store import BadBundle, Bundle, Busy, Generation
+from index import BadBundle, Bundle, Busy, DiskFull, Generation
 from tests.index.blocks import CLASSES, INPUTS, TOTAL, WIDTH, begun, block, blocks, build, contents
 from tests.test_files import traced
 

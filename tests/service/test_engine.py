@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from index import BadBundle
 from index.generation import fingerprint
-from index.store import BadBundle
 from model import checkpoint
 from model.checkpoint import Checkpoint
 from model.device import NoSuchDevice
