@@ -30,7 +30,7 @@ def measure(config: Search) -> list[Searched]:
     queries = noise(max(*config.batch, config.checked), config.width, seed=1)
     _, expected = exact.nearest(features, ids, queries[: config.checked], config.k)
     searched = []
-    for name, (gpus, float16) in places().items():
+    for name, (gpus, float16) in forms().items():
         index = FlatIndex(features, ids, gpus=gpus, float16=float16)
         found = index.search(queries[: config.checked], config.k)[1]
         equal = int((found == expected).all(axis=1).sum())
@@ -42,7 +42,7 @@ def measure(config: Search) -> list[Searched]:
 
 
 def shown(config: Search, searched: list[Searched]) -> str:
-    """A table with one line for each index and batch size."""
+    """Return a table with one line for each index and batch size."""
     rows = [
         [
             s.index,
@@ -62,15 +62,15 @@ def noise(count: int, width: int, seed: int) -> NDArray[np.float32]:
     return np.maximum(np.random.default_rng(seed).standard_normal((count, width), dtype=np.float32), 0)
 
 
-def places() -> dict[str, tuple[tuple[int, ...], bool]]:
-    """What can search here: the numbers of its GPUs, and whether in float16."""
+def forms() -> dict[str, tuple[tuple[int, ...], bool]]:
+    """Return the forms of the index, by name: the numbers of their GPUs (none: the CPU), and whether in float16."""
     gpu = gpus_of("cuda:0")
     on_gpu = {"GPU, float32": (gpu, False), "GPU, float16": (gpu, True)} if gpu else {}
     return {"CPU, float32": ((), False), **on_gpu}
 
 
 def work(index: FlatIndex, queries: NDArray[np.float32], k: int) -> Work:
-    """One search for all queries."""
+    """Return one round: a single search for all queries."""
 
     def search() -> int:
         return len(index.search(queries, k)[1])

@@ -48,8 +48,8 @@ def neighbours(engine: Engine, bundle: Bundle, features: np.ndarray[Any, Any], k
 
 
 def test_classify_gives_the_most_probable_classes_first(client: TestClient, engine: Engine) -> None:
-    seen = engine.infer(engine.prepare(image_file(STRANGE)))
-    expected = {"predictions": predictions(engine, seen.probabilities), "model": engine.model}
+    inference = engine.infer(engine.prepare(image_file(STRANGE)))
+    expected = {"predictions": predictions(engine, inference.probabilities), "model": engine.model}
     assert client.post("/classify", **upload()).json() == expected
     assert len(engine.model) == 12
     assert network().fingerprints()["weights"].startswith(engine.model)
@@ -71,10 +71,10 @@ def test_parameters_may_come_in_the_query_string(client: TestClient) -> None:
 def test_an_uploaded_image_finds_the_nearest_indexed_ones(
     client: TestClient, engine: Engine, settings: Settings
 ) -> None:
-    seen = engine.infer(engine.prepare(image_file(STRANGE)))
+    inference = engine.infer(engine.prepare(image_file(STRANGE)))
     assert client.post("/neighbours", **upload()).json() == {
-        "predictions": predictions(engine, seen.probabilities),
-        "neighbours": neighbours(engine, Bundle(settings.bundle), seen.features, 6),
+        "predictions": predictions(engine, inference.probabilities),
+        "neighbours": neighbours(engine, Bundle(settings.bundle), inference.features, 6),
         "true_label": None,
         "exactness": "exact",
         "generation": 1,
@@ -86,11 +86,11 @@ def test_an_uploaded_image_finds_the_nearest_indexed_ones(
 def test_an_indexed_image_finds_itself_first(
     image_id: int, client: TestClient, engine: Engine, settings: Settings
 ) -> None:
-    seen = engine.infer_stored(image_id)
+    inference = engine.infer_stored(image_id)
     answer = client.post("/neighbours", data={"image_id": str(image_id), "k": "4"}).json()
     assert answer == {
-        "predictions": predictions(engine, seen.probabilities),
-        "neighbours": neighbours(engine, Bundle(settings.bundle), seen.features, 4),
+        "predictions": predictions(engine, inference.probabilities),
+        "neighbours": neighbours(engine, Bundle(settings.bundle), inference.features, 4),
         "true_label": CLASSES[image_id // EACH],
         "exactness": "exact",
         "generation": 1,

@@ -86,7 +86,7 @@ def test_a_missing_image_is_named(route: str, client: TestClient) -> None:
     assert as_text == bad_parameter("file", "an image file is accepted, not text")
 
 
-def test_neighbours_needs_exactly_one_of_image_and_image(client: TestClient) -> None:
+def test_neighbours_needs_exactly_one_of_file_and_image_id(client: TestClient) -> None:
     detail = "send either an image as `file` or the `image_id` of an indexed image, not both or neither"
     expected = problem(422, "bad-parameter", "Bad parameter", detail)
     both = client.post("/neighbours", files={"file": image_file(0)}, data={"image_id": "0"})
