@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from service.schemas import Neighbourhood
-from tests.scripts.helptext import SCRIPTS, called, options
+from tests.scripts.helptext import COMMANDS, SCRIPTS, called, options
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SAID = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES if page.name != "CHANGELOG.md"}
+OTHERS = {"--help", "--strict", "--logdir", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"}
 SOURCES = [file for name in ("model", "index", "service", "scripts") for file in (ROOT / name).rglob("*.py")]
 
 
@@ -26,6 +27,16 @@ def test_every_script_and_every_flag_of_a_command_exists(
             subcommand = words.split()[:1] if script == "benchmark" else []
             called((script, *subcommand, "--help"), monkeypatch)
             assert not set(flags) - set(options(capsys.readouterr().out)), f"{script}.py has no such flag"
+
+
+def test_every_flag_that_the_text_speaks_of_is_a_scripts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in COMMANDS:
+        called((*command, "--help"), monkeypatch)
+    known = set(options(capsys.readouterr().out)) | OTHERS
+    flags = {(flag, page) for page, text in SAID.items() for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
+    assert {(flag, page) for flag, page in flags if flag not in known} == set()
 
 
 @pytest.mark.parametrize("page", SAID)

@@ -9,6 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NOT_SCRIPTS = {"__init__", "command"}
 SCRIPTS = sorted(file.stem for file in (ROOT / "scripts").glob("*.py") if file.stem not in NOT_SCRIPTS)
+BENCHMARKS = ("train", "loader", "search", "retrieval")
+COMMANDS = [(name,) for name in SCRIPTS] + [("benchmark", benchmark) for benchmark in BENCHMARKS]
 
 
 def called(command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> int:

@@ -4,10 +4,7 @@ import re
 
 import pytest
 
-from tests.scripts.helptext import SCRIPTS, called, options
-
-BENCHMARKS = ("train", "loader", "search", "retrieval")
-COMMANDS = [(name,) for name in SCRIPTS] + [("benchmark", benchmark) for benchmark in BENCHMARKS]
+from tests.scripts.helptext import COMMANDS, called, options
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

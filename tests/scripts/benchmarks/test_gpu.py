@@ -99,6 +99,7 @@ def test_all_parts_together_end_in_under_ten_minutes() -> None:
     assert not [word for word in without[0].command if word.startswith("tests/index/")]
 
 
+@pytest.mark.slow
 def test_a_part_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     code = f"""
 import fcntl, subprocess, time
