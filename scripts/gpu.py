@@ -9,7 +9,9 @@ NEEDED = ("torch", "numpy", "PIL", "safetensors", "tqdm", "tyro", "pytest", "pyt
 def missing() -> str:
     """Which of the packages are not here, in one line; empty where all are."""
     names = [name for name in NEEDED if find_spec(name) is None]
-    return f"gpu.py: {', '.join(names)} missing in {sys.executable}" if names else ""
+    if not names:
+        return ""
+    return f"gpu.py: {', '.join(names)} missing in {sys.executable}; make gpu PYTHON=... takes another Python"
 
 
 if __name__ == "__main__":
