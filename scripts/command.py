@@ -61,8 +61,10 @@ def run(config: Any, job: Callable[[Any], None]) -> NoReturn:
         sys.exit(130)
     except PermissionError as error:  # of a file or a folder that the user named, wherever it is first touched
         _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except MemoryError as error:
+        _refuse(f"not enough memory: {error}")
     except Exception as error:
-        if not _is_ours(error):
+        if not (_is_ours(error) or type(error).__name__ == "OutOfMemoryError"):  # torch's, of a GPU: it says how much
             raise
         _refuse(str(error))
     sys.exit(0)

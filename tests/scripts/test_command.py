@@ -29,6 +29,11 @@ def job(config):
         raise PortTaken("port 8000\\n  is taken")
     if config.how == "forbidden":
         raise PermissionError(13, "Permission denied", "/root/x")
+    if config.how == "large":
+        raise MemoryError("Unable to allocate 7 TiB")
+    if config.how == "large for a GPU":
+        import torch
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 TiB.")
     if config.how == "stopped":
         raise KeyboardInterrupt
 
@@ -104,6 +109,8 @@ def test_a_bad_argument_is_one_clear_line(arguments: list[str], environment: dic
         ("well", 0, ""),
         ("refused", 2, "-c: port 8000 is taken"),
         ("lines", 2, "-c: port 8000 is taken"),
+        ("large", 2, "-c: not enough memory: Unable to allocate 7 TiB"),
+        ("large for a GPU", 2, "-c: CUDA out of memory. Tried to allocate 7 TiB."),
         ("forbidden", 2, "-c: /root/x: Permission denied"),
         ("stopped", 130, "interrupted"),
     ],
