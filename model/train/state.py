@@ -71,10 +71,10 @@ def read(path: Path, identity: Json) -> State:
         if about.get("format") != FORMAT:
             raise BadRun(f"{path}: its format is {about.get('format')!r}, this code reads {FORMAT!r}")
         said = json.loads(about["about"])
-        progress = _progress(said["progress"])
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        identity_then, progress = said["identity"], _progress(said["progress"])
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise BadRun(f"{path}: not a whole training state ({error}); start over in another --out") from error
-    if changed := differences(said["identity"], identity):
+    if changed := differences(identity_then, identity):
         raise BadRun(f"{path.parent} is another run, so it cannot go on like this: {'; '.join(changed)}")
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "momentum": {}}
     for name, tensor in tensors.items():

@@ -57,6 +57,14 @@ def test_a_truncated_state_is_one_clear_line(length: int, straight: tuple[Path, 
         RunFolder(tmp_path, {"seed": 0}).begin(resume=True)
 
 
+@pytest.mark.parametrize("about", ["{", "{}", '{"progress": {}}', '{"identity": {}, "progress": {"step": 1}}'])
+def test_a_state_whose_description_is_damaged_is_one_clear_line(about: str, tmp_path: Path) -> None:
+    metadata = {"format": "fc7 training state 2", "about": about}
+    save_file({"weights/fc8.bias": torch.zeros(2)}, tmp_path / "state.safetensors", metadata)
+    with pytest.raises(BadRun, match="not a whole training state"):
+        RunFolder(tmp_path, {"seed": 0}).begin(resume=True)
+
+
 def test_a_checkpoint_is_not_a_state(straight: tuple[Path, Seen], tmp_path: Path) -> None:
     path, _ = straight
     shutil.copy(path / "checkpoint.safetensors", tmp_path / "state.safetensors")
