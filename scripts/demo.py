@@ -3,6 +3,7 @@
 Each step is one of the other scripts, run as a command. What an earlier run has finished is used again.
 """
 
+import signal
 import subprocess
 import sys
 import time
@@ -101,18 +102,37 @@ def _step(name: str, product: Path | None, script: str, *arguments: object) -> N
 
 
 def _command(script: str, *arguments: object) -> None:
+    """Run one script to its end. Raises Refused when it failed, KeyboardInterrupt when it or the demo was stopped."""
     words = [script, *map(str, arguments)]
     print("$ python scripts/" + " ".join(words), flush=True)
-    with subprocess.Popen([sys.executable, str(Path(__file__).parent / script), *words[1:]]) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.wait()  # Ctrl-C reached the script, too; training saves before it ends
-            raise
-    if code in (130, -2):
+    process = subprocess.Popen([sys.executable, str(Path(__file__).parent / script), *words[1:]])
+    stopped = False
+
+    def stop(*_: object) -> None:
+        """Docker ends a container by a SIGTERM to this process alone. Training saves and exits 0 on it."""
+        nonlocal stopped
+        stopped = True
+        process.terminate()
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with process:
+            code = _ended(process)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if stopped or code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
     if code:
         raise Refused(f"{script} ended with exit code {code}; its message is above")
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> int:
+    """Wait for the exit code, also after Ctrl-C: it reached the script, too, and training saves before it ends."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
 
 
 if __name__ == "__main__":

@@ -154,14 +154,15 @@ def running(*flags: str, environment: Mapping[str, str]) -> Iterator["queue.Queu
 
 
 SAVES_SLOWLY = """
-import pathlib, sys, time
-try:
-    print("begun", flush=True)
-    time.sleep(60)
-except KeyboardInterrupt:
+import pathlib, signal, sys, time
+def save(number, _):
     time.sleep(0.5)  # subprocess.run gives a script 0.25 s
     pathlib.Path(sys.argv[1]).write_text("saved")
-    sys.exit(130)
+    sys.exit(130 if number == signal.SIGINT else 0)  # as train.py does
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, save)
+print("begun", flush=True)
+time.sleep(60)
 """
 A_STEP = """
 import sys
@@ -173,14 +174,17 @@ demo._command("saves_slowly.py", sys.argv[2])
 
 
 @pytest.mark.slow
-def test_ctrl_c_lets_a_step_save(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_step_is_let_save_when_the_demo_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C on a terminal goes to both processes, docker's SIGTERM to the demo alone."""
     (tmp_path / "saves_slowly.py").write_text(SAVES_SLOWLY)
     command = [sys.executable, "-c", A_STEP, str(tmp_path / "demo.py"), str(tmp_path / "saved")]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes) as process:
         assert process.stdout is not None
         assert "begun\n" in iter(process.stdout.readline, "")  # "" at its end
-        os.killpg(process.pid, signal.SIGINT)
+        send = os.killpg if number == signal.SIGINT else os.kill
+        send(process.pid, number)
         assert process.wait(60) != 0
     assert (tmp_path / "saved").exists()
 
