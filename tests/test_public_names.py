@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import tomllib
 from pathlib import Path
 
@@ -36,3 +37,10 @@ def test_all_code_is_installed_and_with_its_types() -> None:
     assert set(told["packages"]["find"]["include"]) == {f"{package}*" for package in packages}
     assert told["package-data"]["*"] == ["py.typed"]
     assert packages == {file.parent.name for file in ROOT.glob("*/py.typed")}
+
+
+def test_all_code_is_in_the_docker_image() -> None:
+    code = {file.name for file in ROOT.glob("*.py")} | {file.parent.name for file in ROOT.glob("*/__init__.py")}
+    copied = re.findall(r"^COPY (\S+) /app/", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert set(copied) == code - {"tests"}
+    assert {f"!{name}" for name in copied} <= set((ROOT / ".dockerignore").read_text().splitlines())

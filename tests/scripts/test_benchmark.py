@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from index import FlatIndex
 from model.network.alexnet import AlexNet, initialise
 from model.network.tables import PAPER, RELEASE, Table
 from scripts.benchmark import job
-from scripts.benchmarks import train
+from scripts.benchmarks import search, train
 from scripts.benchmarks.settings import Loader, Retrieval, Search, Train
 from scripts.benchmarks.timing import Timing, conditions, in_turn, table
 from scripts.benchmarks.train import Plain, without_norm
@@ -101,6 +104,20 @@ def test_float32_is_float32_in_every_form_that_is_timed(monkeypatch: pytest.Monk
 def test_numbers_below_one_are_refused(config: Train | Loader | Search | Retrieval, flag: str) -> None:
     with pytest.raises(Refused, match=f"^{flag}: at least 1 is accepted$"):
         job(config)
+
+
+def test_a_search_that_is_not_exact_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Second(FlatIndex):
+        """Leaves the nearest out of every second answer."""
+
+        def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+            distances, ids = super().search(queries, k + 1)
+            ids[::2, :k] = ids[::2, 1:]
+            return distances[:, :k], ids[:, :k]
+
+    monkeypatch.setattr(search, "FlatIndex", Second)
+    (searched,) = search.measure(Search(rows=50, width=8, batch=(2,), checked=10, rounds=1))
+    assert (searched.equal, searched.checked) == (5, 10)
 
 
 def test_the_command_prints_json_for_machines() -> None:
