@@ -103,7 +103,12 @@ class Columns:
         return answer
 
     def abort(self) -> None:
-        """Drop the collectives in flight. Leaving a group waits for them, and so for processes that may be gone."""
+        """Drop NCCL's collectives in flight. Leaving a group waits for them, and so for processes that may be gone.
+
+        gloo needs no abort, and a process that left an aborted gloo group sometimes ended with SIGABRT.
+        """
+        if self.device.type != "cuda":
+            return
         for group in (self._across_replicas, self._across_columns, dist.group.WORLD):
             if group is not None:
                 group.abort()

@@ -79,6 +79,22 @@ def test_when_one_process_fails_all_end_and_leave_the_group(parallel: Parallel) 
     assert not in_group
 
 
+def test_a_refusal_over_gloo_aborts_no_group() -> None:
+    """After ProcessGroup.abort() a process over gloo ended with SIGABRT in one run of three, where 2 was promised."""
+    assert on_ranks(2, aborted_groups, time_out=60) == [0, 0]
+
+
+def aborted_groups() -> int:
+    """Leave `join` with an error that every process raises. Return how many groups were aborted."""
+    with patch.object(dist.ProcessGroup, "abort", autospec=True) as abort:
+        try:
+            with join("columns", table=CIFAR, classes=10, batch=4, device=torch.device("cpu"), settings={}, log=print):
+                raise ZeroDivisionError
+        except ZeroDivisionError:
+            return abort.call_count
+    raise AssertionError("the error was lost")
+
+
 def fail_in_a_backward_pass(parallel: Parallel) -> tuple[str, bool]:
     """Process 1 fails between two gradients of step 1; its request of step 0 is in flight. Return the error that this
     process left `join` with, and whether it is still in the process group."""
