@@ -6,6 +6,7 @@ each process divides its loss by the number of columns; the exchange sums what t
 Weights and their gradients never travel between columns; replicas average their gradients.
 """
 
+import gc
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -102,16 +103,18 @@ class Columns:
         self._asked = highest, dist.all_reduce(highest, dist.ReduceOp.MAX, async_op=True)
         return answer
 
-    def abort(self) -> None:
-        """Drop NCCL's collectives in flight. Leaving a group waits for them, and so for processes that may be gone.
+    def leave(self, *, failed: bool) -> None:
+        """Let go of the groups of replicas and columns, so that this process can leave. No method works afterwards.
 
-        gloo needs no abort, and a process that left an aborted gloo group sometimes ended with SIGABRT.
+        failed: NCCL's collectives in flight are dropped. Leaving waits for them, and so for processes that may be gone.
+        A group that something still refers to when the process ends takes it down with SIGABRT (gloo, torch 2.14).
         """
-        if self.device.type != "cuda":
-            return
-        for group in (self._across_replicas, self._across_columns, dist.group.WORLD):
-            if group is not None:
-                group.abort()
+        if failed and self.device.type == "cuda":
+            for group in (self._across_replicas, self._across_columns, dist.group.WORLD):
+                if group is not None:
+                    group.abort()
+        del self._across_replicas, self._across_columns, self._asked, self._averager
+        gc.collect()  # the mesh, and a network with its exchange, refer to their groups in cycles
 
 
 class Hybrid(Columns):

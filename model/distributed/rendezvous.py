@@ -60,8 +60,9 @@ def join(
         try:
             yield placement
         except BaseException:
-            placement.abort()
+            placement.leave(failed=True)
             raise
+        placement.leave(failed=False)
 
 
 def _meet(device: torch.device) -> torch.device:
