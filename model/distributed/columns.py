@@ -107,7 +107,7 @@ class Columns:
         """Let go of the groups of replicas and columns, so that this process can leave. No method works afterwards.
 
         failed: NCCL's collectives in flight are dropped. Leaving waits for them, and so for processes that may be gone.
-        A group that something still refers to when the process ends takes it down with SIGABRT (gloo, torch 2.14).
+        A group that is still referred to when the process ends can take it down with SIGABRT (gloo, torch 2.14).
         """
         if failed and self.device.type == "cuda":
             for group in (self._across_replicas, self._across_columns, dist.group.WORLD):
