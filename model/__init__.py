@@ -6,11 +6,12 @@ a whole collection.
 
 from model.checkpoint import BadCheckpoint, Checkpoint
 from model.checkpoint import load as load_checkpoint
+from model.collection import embed_collection
 from model.data.folders import open_source
 from model.data.packed import BadDataset, PackedSet
 from model.data.sources import Source
 from model.device import NoSuchDevice
-from model.embed import Embedder, embed_collection
+from model.embed import Embedder
 from model.preprocess import BadImage, TooManyPixels, thumbnail_type
 
 __all__ = [

@@ -18,8 +18,7 @@ from torch import Tensor
 
 import files
 from model.network.alexnet import AlexNet
-from model.network.response_norm import ResponseNorm
-from model.network.tables import Conv, Dense, Table
+from model.network.tables import Conv, Dense, ResponseNorm, Table
 from model.preprocess import Recipe
 
 __all__ = ["BadCheckpoint", "Checkpoint", "load", "save"]

@@ -16,26 +16,17 @@ window is `size` shifted sums, in plain tensor code for autograd and torch.compi
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["ResponseNorm", "map_norm", "reference_map_norm", "reference_norm", "response_norm"]
+from model.network.tables import ResponseNorm
+
+__all__ = ["map_norm", "reference_map_norm", "reference_norm", "response_norm"]
 
 BLOCK_BYTES = 1 << 20  # a block and its few temporaries fit a core's share of the cache
-
-
-@dataclass(frozen=True)
-class ResponseNorm:
-    """The four constants of section 3.3. `alpha` multiplies the plain sum (torch's own op divides it by `size`)."""
-
-    size: int = 5
-    alpha: float = 1e-4
-    beta: float = 0.75
-    k: float = 2.0
 
 
 def reference_norm(x: Tensor, norm: ResponseNorm, groups: int = 1) -> Tensor:

@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from model.network.response_norm import ResponseNorm
-
-__all__ = ["CIFAR", "PAPER", "RELEASE", "TABLES", "Conv", "Dense", "Sees", "Step", "Table"]
+__all__ = ["CIFAR", "PAPER", "RELEASE", "TABLES", "Conv", "Dense", "ResponseNorm", "Sees", "Step", "Table"]
 
 Sees = Literal["image", "own", "both"]
 Step = Literal["relu", "norm", "map_norm", "pool"]
@@ -20,6 +18,16 @@ def _require(field: str, words: Iterable[str], accepted: tuple[str, ...]) -> Non
     for word in words:
         if word not in accepted:
             raise ValueError(f"{field} accepts {', '.join(map(repr, accepted))}, not {word!r}")
+
+
+@dataclass(frozen=True)
+class ResponseNorm:
+    """The four constants of section 3.3. `alpha` multiplies the plain sum (torch's own op divides it by `size`)."""
+
+    size: int = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 2.0
 
 
 @dataclass(frozen=True)

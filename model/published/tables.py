@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from model.network.alexnet import AlexNet
-from model.network.response_norm import ResponseNorm
-from model.network.tables import Conv, Dense, Table
+from model.network.tables import Conv, Dense, ResponseNorm, Table
 
 __all__ = ["CAFFE", "CAFFE_MEAN", "TORCHVISION", "TORCHVISION_MEAN", "BadWeights", "from_caffe", "from_torchvision"]
 

@@ -10,8 +10,7 @@ from model.allocator import keep_freed_memory
 from model.device import choose_device
 from model.distributed.placement import OneProcess
 from model.network.alexnet import AlexNet, initialise
-from model.network.response_norm import ResponseNorm
-from model.network.tables import TABLES, Conv, Dense, Table
+from model.network.tables import TABLES, Conv, Dense, ResponseNorm, Table
 from model.precision import full_float32
 from model.train.optimiser import SGD
 from model.train.recipes import RECIPES

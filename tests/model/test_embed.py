@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import BadCheckpoint
+from model.collection import embed_collection
 from model.data.sources import Item
-from model.embed import Embedder, embed_collection
+from model.embed import Embedder
 from model.network.tables import Table
 from model.preprocess import Recipe, network_input, ten_views
 from tests.model.network.test_alexnet import AS_IN_2012, SMALL

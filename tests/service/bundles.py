@@ -7,8 +7,9 @@ import torch
 from index.store import Bundle
 from model import checkpoint
 from model.checkpoint import Checkpoint
+from model.collection import embed_collection
 from model.data.folders import folder_source
-from model.embed import Embedder, embed_collection
+from model.embed import Embedder
 from model.network.alexnet import AlexNet, initialise
 from model.network.tables import Conv, Dense, Table
 from model.preprocess import Recipe

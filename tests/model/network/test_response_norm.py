@@ -12,7 +12,6 @@ from torch import Tensor
 
 from model.network import response_norm as rn
 from model.network.response_norm import (
-    ResponseNorm,
     blocked_map_norm,
     blocked_norm,
     fused_map_norm,
@@ -22,6 +21,7 @@ from model.network.response_norm import (
     reference_norm,
     response_norm,
 )
+from model.network.tables import ResponseNorm
 
 NORM = ResponseNorm()
 FORMS = [(blocked_norm, blocked_map_norm), (fused_norm, fused_map_norm)]  # a CPU's and a GPU's; both run on a CPU

@@ -14,8 +14,7 @@ from torchvision.models import alexnet
 
 from model.checkpoint import Checkpoint, load, save
 from model.network.alexnet import AlexNet
-from model.network.response_norm import ResponseNorm
-from model.network.tables import Conv, Dense, Table
+from model.network.tables import Conv, Dense, ResponseNorm, Table
 from model.preprocess import Recipe, network_input
 from model.published.importing import imported
 from model.published.tables import CAFFE, CAFFE_MEAN, TORCHVISION, BadWeights, from_caffe, from_torchvision

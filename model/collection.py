@@ -1,0 +1,68 @@
+"""Take a whole collection through the network: an iterator of blocks, which the index stores.
+
+S pixels the stored side, F the embedding's length (4096).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.checkpoint import BadCheckpoint
+from model.data.sources import Source
+from model.data.threads import ahead
+from model.embed import Embedder
+from model.preprocess import thumbnail
+
+__all__ = ["EmbeddedBlock", "embed_collection"]
+
+
+@dataclass(frozen=True)
+class EmbeddedBlock:
+    """The embeddings of images start <= id < stop; n of them could be read."""
+
+    start: int
+    stop: int
+    ids: NDArray[np.int64]  # (n,), ascending
+    names: tuple[str, ...]  # n
+    labels: NDArray[np.int64]  # (n,), class ids, -1 unknown
+    features: NDArray[np.float32]  # (n, F)
+    thumbnails: tuple[bytes, ...]  # n encoded images
+    skipped: tuple[tuple[int, str, str], ...]  # id, name and reason of each image that could not be read
+
+
+def embed_collection(embedder: Embedder, source: Source, start: int = 0, block: int = 512) -> Iterator[EmbeddedBlock]:
+    """Embed a collection from image `start` on, `block` images at a time, in id order.
+
+    While the network works on one block the next one is read and decoded. An image that cannot be read is a row in its
+    block's `skipped`, never an error. A block's numbers depend on its images alone, so a job that stops between blocks
+    and goes on writes what it would have written. Raises BadCheckpoint when the collection's images have another size.
+    """
+    if source.size != embedder.recipe.stored:
+        raise BadCheckpoint(f"the network reads images of {embedder.recipe.stored} pixels, not of {source.size}")
+    reads = (
+        partial(_read, source, first, min(first + block, len(source))) for first in range(start, len(source), block)
+    )
+    for images, read in ahead(reads):
+        features = embedder(images)[1] if len(images) else np.empty((0, embedder.width), np.float32)
+        yield replace(read, features=features)
+
+
+def _read(source: Source, start: int, stop: int) -> tuple[NDArray[np.uint8], EmbeddedBlock]:
+    """The images (n, S, S, 3) and their block, still without features."""
+    items = source.read(start, stop)
+    good = [(item, item.image) for item in items if item.image is not None]
+    images = [image for _, image in good]
+    block = EmbeddedBlock(
+        start=start,
+        stop=stop,
+        ids=np.array([item.image_id for item, _ in good], np.int64),
+        names=tuple(item.name for item, _ in good),
+        labels=np.array([item.label for item, _ in good], np.int64),
+        features=np.empty((0, 0), np.float32),
+        thumbnails=tuple(thumbnail(image) for image in images),
+        skipped=tuple((item.image_id, item.name, item.skipped) for item in items if item.skipped is not None),
+    )
+    return np.stack(images) if images else np.empty((0, source.size, source.size, 3), np.uint8), block
