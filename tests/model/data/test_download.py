@@ -1,0 +1,142 @@
+"""Downloads from a real server on this machine: whole, cut, slow, wrong, and none at all."""
+
+import hashlib
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import files
+from model.data.download import Digest, DownloadFailed, Published, download
+from model.data.web import Patience
+from tests.homes import Home, direct, serving
+
+__all__ = ["direct"]
+pytestmark = pytest.mark.usefixtures("direct")
+
+CONTENT = b"weights" * 50_000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+IMPATIENT = Patience(silence=0.3, window=0.2, rate=5_000)
+NOTHING = "http://127.0.0.1:9/file"  # no server: port 9 is refused
+
+
+def wanted(*urls: str, digits: str = SHA256, limit: int = len(CONTENT)) -> Published:
+    return Published(urls, Digest("sha256", digits), limit)
+
+
+def get(published: Published, file: Path) -> None:
+    download(published, file, by_hand="give it with --weights FILE", patience=IMPATIENT)
+
+
+def failure(published: Published, file: Path) -> str:
+    with pytest.raises(DownloadFailed) as raised:
+        get(published, file)
+    assert not file.exists()
+    return str(raised.value)
+
+
+def test_a_file_is_downloaded_once_checked_and_then_used_without_the_network(tmp_path: Path) -> None:
+    file, seen = tmp_path / "new" / "file", []
+    with serving(Home({"file": b"x" * 2_500_000})) as home:
+        digits = hashlib.sha256(home.files["file"]).hexdigest()[:8]  # the first digits, as torchvision publishes them
+        published = wanted(home.url("file"), digits=digits, limit=2_500_000)
+        for _ in range(2):
+            download(published, file, by_hand="", report=lambda *told: seen.append(told))
+    assert file.read_bytes() == b"x" * 2_500_000
+    assert home.asked == [""]
+    assert seen[-1] == ("file", 2, 2)
+    assert sorted(seen) == seen
+    assert sorted(os.listdir(file.parent)) == ["file", "file.lock"]
+
+
+def test_a_cut_download_is_continued_also_by_a_later_call(tmp_path: Path) -> None:
+    file, half = tmp_path / "file", len(CONTENT) // 2
+    with serving(Home({"file": CONTENT}, cut=half)) as home:
+        get(wanted(home.url("file")), file)
+    assert (file.read_bytes(), home.asked) == (CONTENT, ["", f"bytes={half}-"])
+    with serving(Home({"file": CONTENT}, cut=10)) as home:
+        text = failure(wanted(home.url("file")), tmp_path / "later")
+    assert f"cut after 50 of {len(CONTENT):,} bytes" in text  # five attempts, each of which brought ten
+    assert home.asked == ["", "bytes=10-", "bytes=20-", "bytes=30-", "bytes=40-"]
+    with serving(Home({"file": CONTENT})) as home:
+        get(wanted(NOTHING, home.url("file")), tmp_path / "later")
+    assert ((tmp_path / "later").read_bytes(), home.asked) == (CONTENT, ["bytes=50-"])
+
+
+def test_a_server_that_cannot_continue_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    with serving(Home({"file": CONTENT}, ranges=False)) as home:
+        get(wanted(home.url("file")), tmp_path / "file")
+    assert ((tmp_path / "file").read_bytes(), home.asked) == (CONTENT, ["bytes=1000-"])
+
+
+@pytest.mark.parametrize("part", [b"other" * 10, b"x" * len(CONTENT) * 2], ids=["other bytes", "longer"])
+def test_a_part_that_is_not_the_files_beginning_is_thrown_away(tmp_path: Path, part: bytes) -> None:
+    (tmp_path / "file.part").write_bytes(part)
+    with serving(Home({"file": CONTENT})) as home:
+        get(wanted(home.url("file")), tmp_path / "file")
+    assert ((tmp_path / "file").read_bytes(), home.asked) == (CONTENT, [f"bytes={len(part)}-", ""])
+
+
+def test_a_part_that_is_whole_needs_no_server(tmp_path: Path) -> None:
+    (tmp_path / "file.part").write_bytes(CONTENT)
+    get(wanted(NOTHING), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_every_address_is_named_with_its_reason_and_how_to_give_the_file(tmp_path: Path) -> None:
+    page = b"<html>log in</html>"
+    with serving(Home({"file": page}, kind="text/html")) as portal, serving(Home({})) as empty:
+        urls = (NOTHING, portal.url("file"), empty.url("file"))
+        text = failure(wanted(*urls), tmp_path / "file")
+    assert text == (
+        f"file cannot be downloaded ({NOTHING}: Connection refused; "
+        f"{urls[1]}: 19 bytes of text/html, not the published file (sha256 {SHA256}); {urls[2]}: 404 Not Found): "
+        "give it with --weights FILE"
+    )
+    assert os.listdir(tmp_path) == ["file.lock"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "limit", "reason"),
+    [
+        (Home({}, cut=40_000, pause=0.05), len(CONTENT), r"too slow: [\d,]+ bytes in \d+ s"),
+        (Home({}, cut=0, pause=5), len(CONTENT), r"nothing more for 0\.3 s after 0 of 350,000 bytes"),
+        (Home({}, headers_pause=0.05), len(CONTENT), r"no answer within 0\.2 s"),
+        (Home({}), len(CONTENT) - 1, "a file of 350,000 bytes; at most 349,999 are accepted"),
+        (Home({}, length=False), len(CONTENT), "does not say how long the file is"),
+    ],
+    ids=["trickling", "silent", "trickling headers", "too long", "no length"],
+)
+def test_a_server_that_would_hold_it_up_or_fill_the_disk_is_given_up(
+    tmp_path: Path, fault: Home, limit: int, reason: str
+) -> None:
+    begun = time.monotonic()
+    with serving(replace(fault, files={"file": CONTENT})) as home, pytest.raises(DownloadFailed, match=reason):
+        get(wanted(home.url("file"), limit=limit), tmp_path / "file")
+    assert time.monotonic() - begun < 5
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_file_of_that_name_with_another_hash_stays_and_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"mine")
+    with pytest.raises(DownloadFailed, match=r"file: not the published file \(sha256 [0-9a-f]{64}\); remove it"):
+        get(wanted(NOTHING), file)
+    assert file.read_bytes() == b"mine"
+
+
+def test_two_processes_do_not_write_one_part(tmp_path: Path) -> None:
+    with files.locked(tmp_path / "file.lock"), serving(Home({"file": CONTENT})) as home:
+        assert "another process is downloading it" in failure(wanted(home.url("file")), tmp_path / "file")
+        assert home.asked == []
+    with serving(Home({"file": CONTENT})) as home:
+        get(wanted(home.url("file")), tmp_path / "file")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("a file")
+    with pytest.raises(DownloadFailed, match=r"folder.*: cannot be written: (Not a directory|File exists)"):
+        get(wanted(NOTHING), tmp_path / "folder" / "file")
