@@ -17,7 +17,7 @@ from model.train.recipes import RECIPES
 from scripts.command import Refused, run
 from service.port import listen
 
-Preset = Literal["cifar", "release", "paper"]
+Preset = Literal["cifar", "photo", "release", "paper"]
 
 
 @dataclass(frozen=True, kw_only=True)

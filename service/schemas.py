@@ -119,7 +119,7 @@ class ModelVersion(BaseModel):
     """The network in use."""
 
     model_config = ConfigDict(frozen=True)
-    table: str = Field(description="name of the layer table, as in cifar, paper or release")
+    table: str = Field(description="name of the layer table, as in cifar, photo, paper or release")
     weights: str = Field(description="SHA-256")
     recipe: str = Field(description="SHA-256 of the image preparation, the layer table and the classes")
     precision: str

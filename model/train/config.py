@@ -19,7 +19,7 @@ class TrainConfig:
     """Train a preset on a packed dataset."""
 
     data: Path = field(default=Path("data/cifar10"))  # packed dataset, from prepare_dataset.py or fetch_cifar10.py
-    preset: Literal["paper", "release", "cifar"] = "cifar"  # network and recipe
+    preset: Literal["paper", "release", "cifar", "photo"] = "cifar"  # network and recipe
     out: Path = field(default=Path("runs/cifar10"))  # folder of the run
     resume: bool = False  # go on with the run in --out; start it where there is none
     seed: int = 0  # of weights, data order, crops, colours and dropout

@@ -15,7 +15,7 @@ from scripts.command import Refused
 class Train:
     """Time one training step (forward, backward, update) of a whole network, in turn with its baselines."""
 
-    preset: Literal["paper", "release", "cifar"] = "paper"  # network and recipe
+    preset: Literal["paper", "release", "cifar", "photo"] = "paper"  # network and recipe
     batch: tuple[int, ...] = (128,)  # images a step; several: how the cost grows
     classes: int = 1000  # that the network tells apart
     rounds: int = 5  # timed steps of each form, after one that is not
@@ -31,7 +31,7 @@ class Loader:
     data: Path = Path("data/cifar10")  # packed dataset
     noise: int = 0  # so many images of noise, packed at the preset's size into a temporary folder, instead of --data
     images: Path | None = None  # the same images as class folders: the baseline, ImageFolder + DataLoader + PIL
-    preset: Literal["paper", "release", "cifar"] = "release"  # whose augmentation
+    preset: Literal["paper", "release", "cifar", "photo"] = "release"  # whose augmentation
     batch: int = 128  # images
     count: tuple[int, ...] = (8192,)  # images in a round; several: how the cost grows
     rounds: int = 5  # timed, after one that is not

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.network import tables
 from model.network.alexnet import AlexNet
-from model.network.tables import CIFAR, PAPER, RELEASE, TABLES, Conv, Dense, Table
+from model.network.tables import CIFAR, PAPER, PHOTO, RELEASE, TABLES, Conv, Dense, Table
 from model.published import tables as published
 from model.published.tables import CAFFE, TORCHVISION
 
@@ -41,7 +41,7 @@ def shapes(table: Table) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("module", "of"), [(tables, (PAPER, RELEASE, CIFAR)), (published, PUBLISHED)])
+@pytest.mark.parametrize(("module", "of"), [(tables, (PAPER, RELEASE, CIFAR, PHOTO)), (published, PUBLISHED)])
 def test_the_shapes_beside_the_rows_are_the_networks(module: ModuleType, of: tuple[Table, ...]) -> None:
     assert COMMENTED_ROW.findall(inspect.getsource(module)) == [shape for table in of for shape in shapes(table)]
 
@@ -58,7 +58,7 @@ def test_release_orders_its_steps_as_the_2012_code_does() -> None:
 def test_dropout_is_the_2012_codes_in_paper_and_release_and_inverted_elsewhere() -> None:
     rows = {table.name: table.rows for table in (*TABLES.values(), *PUBLISHED)}
     scaling = {name: {row.scaling for row in of if isinstance(row, Dense) and row.dropout} for name, of in rows.items()}
-    inverted = {name: {"train"} for name in ("cifar", "caffe", "torchvision")}
+    inverted = {name: {"train"} for name in ("cifar", "photo", "caffe", "torchvision")}
     assert scaling == {"paper": {"test"}, "release": {"test"}, **inverted}
 
 
