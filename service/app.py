@@ -19,8 +19,8 @@ from service.workers import Workers
 __all__ = ["create_app"]
 
 ABOUT = (
-    "What is this image, and which training images are nearest to it? The distance is between activations of AlexNet's "
-    "last hidden layer.\n\n"
+    "What is this image, and which images of the collection are nearest to it? The distance is between activations of "
+    "AlexNet's last hidden layer.\n\n"
     "Errors are `application/problem+json` (RFC 9457): a program should compare `type`, a person should read `detail`."
 )
 

@@ -14,7 +14,7 @@ from index import Bundle, FlatIndex, Generation, Image, NoSuchImage, Searcher, g
 from model import Checkpoint, Embedder, load_checkpoint
 from service.settings import Settings
 
-__all__ = ["Engine", "Found", "Inference", "Mismatch", "load_engine"]
+__all__ = ["Engine", "Found", "Inference", "Mismatch", "Predicted", "load_engine"]
 
 SHORT = 12  # hexadecimal digits of a shortened fingerprint
 
@@ -32,10 +32,19 @@ class Inference:
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """The most probable class of an indexed image; of several, the one with the lowest id."""
+
+    class_id: int
+    probability: float
+
+
+@dataclass(frozen=True)
 class Found:
     """One of the nearest indexed images."""
 
     image: Image
+    predicted: Predicted
     distance: float
 
 
@@ -71,19 +80,20 @@ class Engine:
 
         Only the network's last layer is computed.
         """
-        row = int(np.searchsorted(self._generation.ids, image_id))
-        if row == len(self._generation.ids) or self._generation.ids[row] != image_id:
-            raise NoSuchImage(image_id)
-        features = np.array(self._generation.features[row])
-        return Inference(self._embedder.probabilities_of(features[None])[0], features)
+        features = self._stored(np.array([image_id]))
+        return Inference(self._embedder.probabilities_of(features)[0], features[0])
+
+    def predicted(self, ids: NDArray[np.int64]) -> list[Predicted]:
+        """What the network sees in the indexed images ids (n,), from their stored features. Raises NoSuchImage."""
+        probabilities = self._embedder.probabilities_of(self._stored(ids))  # one matrix product for all of them
+        best = probabilities.argmax(axis=1)
+        return [Predicted(int(n), float(row[n])) for n, row in zip(best, probabilities, strict=True)]
 
     def nearest(self, features: NDArray[np.float32], k: int) -> list[Found]:
         """Find the k indexed images nearest to features (F,), all if there are fewer: ascending, ties by image id."""
         distances, ids = self._searcher.search(features[None], k)
-        return [
-            Found(self.indexed(int(image_id)), float(distance))
-            for distance, image_id in zip(distances[0], ids[0], strict=True)
-        ]
+        found = zip(ids[0].tolist(), self.predicted(ids[0]), distances[0].tolist(), strict=True)
+        return [Found(self.indexed(image_id), predicted, distance) for image_id, predicted, distance in found]
 
     def indexed(self, image_id: int) -> Image:
         """Return an indexed image. Raises NoSuchImage."""
@@ -96,6 +106,14 @@ class Engine:
     def close(self) -> None:
         """Close the catalogue."""
         self._generation.close()
+
+    def _stored(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Ids of indexed images (n,) -> their features (n, F)."""
+        known = self._generation.ids
+        rows = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        if (strange := ids[known[rows] != ids]).size:
+            raise NoSuchImage(int(strange[0]))
+        return np.array(self._generation.features[rows])
 
 
 def load_engine(settings: Settings) -> Engine:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from index import Image, NoSuchImage
 from model import BadImage, TooManyPixels, thumbnail_type
 from service import deps, schemas
-from service.engine import Engine, Found, Inference
+from service.engine import Engine, Found, Inference, Predicted
 from service.errors import BadParameter, Busy, NotReady, TooManyBytes, documented
 
 __all__ = ["router"]
@@ -46,7 +46,7 @@ async def classify(
     return schemas.Classification(predictions=_best(probabilities, engine.classes, top_k), model=engine.model)
 
 
-@router.post("/neighbours", responses=EITHER, summary="Which training images are nearest to it?")
+@router.post("/neighbours", responses=EITHER, summary="Which images of the collection are nearest to it?")
 async def neighbours(
     workers: deps.WorkersDep, k: deps.K, image_id: deps.ImageId, file: deps.ImageUpload | None = None
 ) -> schemas.Neighbourhood:
@@ -57,16 +57,17 @@ async def neighbours(
     engine = workers.engine
     if file is not None and image_id is None:
         inference, found = await workers.infer_upload(file, lambda image: _near(engine, engine.infer(image), k))
-        label = None
+        asked = None
     elif image_id is not None and file is None:
         inference, found = await workers.infer_indexed(image_id, lambda row: _near(engine, engine.infer_stored(row), k))
-        label = engine.indexed(image_id).label
+        asked = engine.indexed(image_id)
     else:
         raise BadParameter("send either an image as `file` or the `image_id` of an indexed image, not both or neither")
     return schemas.Neighbourhood(
         predictions=_best(inference.probabilities, engine.classes, 5),
         neighbours=[_neighbour(engine, rank, near) for rank, near in enumerate(found, 1)],
-        true_label=label,
+        name=asked.name if asked else None,
+        true_label=asked.label if asked else None,
         exactness="exact",
         generation=engine.manifest.number,
         model=engine.model,
@@ -93,12 +94,14 @@ async def embed(
     return schemas.Embedding(embedding=inference.features.tolist(), model=engine.model)
 
 
-@router.get("/images/random", responses=documented(NotReady), summary="A random image of the collection")
-def random_image(engine: deps.EngineDep, rng: deps.RandomDep, response: Response) -> schemas.IndexedImage:
-    """One indexed image, all equally likely."""
+@router.get("/images/random", responses=documented(NotReady, Busy), summary="A random image of the collection")
+async def random_image(workers: deps.WorkersDep, rng: deps.RandomDep, response: Response) -> schemas.IndexedImage:
+    """One indexed image, all equally likely, and what the network sees in it."""
+    engine = workers.engine
     image = engine.any_indexed(rng)
+    predicted = await workers.infer_indexed(image.image_id, lambda row: engine.predicted(np.array([row]))[0])
     response.headers["Cache-Control"] = "no-store"
-    return schemas.IndexedImage(image_id=image.image_id, label=image.label, thumbnail=_thumbnail(engine, image))
+    return schemas.IndexedImage(**_indexed(engine, image, predicted))
 
 
 @router.get(
@@ -139,15 +142,19 @@ def _best(probabilities: NDArray[np.float32], classes: tuple[str, ...], k: int) 
 
 
 def _neighbour(engine: Engine, rank: int, found: Found) -> schemas.Neighbour:
-    image = found.image
-    return schemas.Neighbour(
-        rank=rank,
-        image_id=image.image_id,
-        label=image.label,
-        distance=found.distance,
-        thumbnail=_thumbnail(engine, image),
-    )
+    return schemas.Neighbour(rank=rank, distance=found.distance, **_indexed(engine, found.image, found.predicted))
 
 
-def _thumbnail(engine: Engine, image: Image) -> str:
-    return f"/images/{image.image_id}?v={engine.edition}"
+def _indexed(engine: Engine, image: Image, predicted: Predicted) -> dict[str, Any]:
+    """Return the fields of schemas.IndexedImage."""
+    return {
+        "image_id": image.image_id,
+        "name": image.name,
+        "label": image.label,
+        "predicted": schemas.Prediction(
+            label=engine.classes[predicted.class_id],
+            class_id=predicted.class_id,
+            probability=predicted.probability,
+        ),
+        "thumbnail": f"/images/{image.image_id}?v={engine.edition}",
+    }

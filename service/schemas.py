@@ -24,10 +24,23 @@ PREDICTIONS: list[dict[str, Any]] = [
     {"label": "frog", "class_id": 6, "probability": 0.93},
     {"label": "deer", "class_id": 4, "probability": 0.04},
 ]
-NEIGHBOURS: list[dict[str, Any]] = [
-    {"rank": 1, "image_id": 29, "label": "frog", "distance": 11.52, "thumbnail": "/images/29?v=b21cc0a17f55"},
-    {"rank": 2, "image_id": 4150, "label": None, "distance": 12.07, "thumbnail": "/images/4150?v=b21cc0a17f55"},
+INDEXED: list[dict[str, Any]] = [
+    {
+        "image_id": 29,
+        "name": "frog/0029.png",
+        "label": "frog",
+        "predicted": {"label": "frog", "class_id": 6, "probability": 0.97},
+        "thumbnail": "/images/29?v=b21cc0a17f55",
+    },
+    {
+        "image_id": 4150,
+        "name": "IMG_4150.jpg",
+        "label": None,
+        "predicted": {"label": "deer", "class_id": 4, "probability": 0.61},
+        "thumbnail": "/images/4150?v=b21cc0a17f55",
+    },
 ]
+NEIGHBOURS = [{**INDEXED[0], "rank": 1, "distance": 11.52}, {**INDEXED[1], "rank": 2, "distance": 12.07}]
 
 
 def example(value: dict[str, Any]) -> ConfigDict:
@@ -52,15 +65,23 @@ class Classification(BaseModel):
     model: str = Field(description="first 12 digits of the weights' SHA-256; /version has all")
 
 
-class Neighbour(BaseModel):
-    """One indexed image."""
+class IndexedImage(BaseModel):
+    """One image of the collection."""
+
+    model_config = example(INDEXED[0])
+    image_id: int
+    name: str = Field(description="path of the image's file, relative to the collection's folder")
+    label: str | None = Field(description="the image's true label; null where it has none")
+    predicted: Prediction = Field(description="the class that the network finds most probable for the image")
+    thumbnail: str = Field(description="address of its thumbnail")
+
+
+class Neighbour(IndexedImage):
+    """One of the nearest images of the collection."""
 
     model_config = example(NEIGHBOURS[0])
     rank: int = Field(description="1 is the nearest")
-    image_id: int
-    label: str | None = Field(description="the image's true label; null where it has none")
     distance: float
-    thumbnail: str = Field(description="address of its thumbnail")
 
 
 class Neighbourhood(BaseModel):
@@ -70,6 +91,7 @@ class Neighbourhood(BaseModel):
         {
             "predictions": PREDICTIONS,
             "neighbours": NEIGHBOURS,
+            "name": "frog/0007.png",
             "true_label": "frog",
             "exactness": "exact",
             "generation": 3,
@@ -78,6 +100,7 @@ class Neighbourhood(BaseModel):
     )
     predictions: list[Prediction]
     neighbours: list[Neighbour]
+    name: str | None = Field(description="file of the indexed image asked about; null for an uploaded image")
     true_label: str | None = Field(description="label of the indexed image asked about; null for an uploaded image")
     exactness: Literal["exact"] = Field(description="exact: the index holds no nearer image than these")
     generation: int = Field(description="number of the index generation that was searched")
@@ -90,15 +113,6 @@ class Embedding(BaseModel):
     model_config = example({"embedding": [0.0, 1.25, 0.0, 0.5], "model": MODEL})
     embedding: list[float] = Field(description="4096 numbers")
     model: str = Field(description="first 12 digits of the weights' SHA-256")
-
-
-class IndexedImage(BaseModel):
-    """One image of the collection, without its neighbours."""
-
-    model_config = example({"image_id": 29, "label": "frog", "thumbnail": "/images/29?v=b21cc0a17f55"})
-    image_id: int
-    label: str | None
-    thumbnail: str
 
 
 class Alive(BaseModel):

@@ -31,17 +31,27 @@ def predictions(engine: Engine, probabilities: np.ndarray[Any, Any], top_k: int 
     ]
 
 
+def indexed(engine: Engine, image_id: int) -> dict[str, Any]:
+    label = CLASSES[image_id // EACH]
+    inference = engine.infer(engine.prepare(image_file(image_id)))  # through the whole network
+    return {
+        "image_id": image_id,
+        "name": f"{label}/{image_id:04}.png",
+        "label": label,
+        "predicted": predictions(engine, inference.probabilities, 1)[0],
+        "thumbnail": f"/images/{image_id}?v={engine.edition}",
+    }
+
+
 def neighbours(engine: Engine, bundle: Bundle, features: np.ndarray[Any, Any], k: int) -> list[dict[str, Any]]:
     generation = bundle.current()
     distances, ids = exact.nearest(generation.features, generation.ids, features[None], k)
     generation.close()
     return [
         {
+            **indexed(engine, int(image_id)),
             "rank": rank,
-            "image_id": int(image_id),
-            "label": CLASSES[image_id // EACH],
             "distance": pytest.approx(float(distance), rel=1e-5, abs=1e-3),
-            "thumbnail": f"/images/{image_id}?v={engine.edition}",
         }
         for rank, (distance, image_id) in enumerate(zip(distances[0], ids[0], strict=True), 1)
     ]
@@ -75,6 +85,7 @@ def test_an_uploaded_image_finds_the_nearest_indexed_ones(
     assert client.post("/neighbours", **upload()).json() == {
         "predictions": predictions(engine, inference.probabilities),
         "neighbours": neighbours(engine, Bundle(settings.bundle), inference.features, 6),
+        "name": None,
         "true_label": None,
         "exactness": "exact",
         "generation": 1,
@@ -91,6 +102,7 @@ def test_an_indexed_image_finds_itself_first(
     assert answer == {
         "predictions": predictions(engine, inference.probabilities),
         "neighbours": neighbours(engine, Bundle(settings.bundle), inference.features, 4),
+        "name": f"{CLASSES[image_id // EACH]}/{image_id:04}.png",
         "true_label": CLASSES[image_id // EACH],
         "exactness": "exact",
         "generation": 1,
@@ -160,11 +172,7 @@ def test_a_random_image_is_one_of_the_collection(client: TestClient, engine: Eng
         image_id = answer.json()["image_id"]
         seen.add(image_id)
         assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.json() == {
-            "image_id": image_id,
-            "label": CLASSES[image_id // EACH],
-            "thumbnail": f"/images/{image_id}?v={engine.edition}",
-        }
+        assert answer.json() == indexed(engine, image_id)
     assert seen <= set(INDEXED)
     assert len(seen) > 15  # of 29: fewer by chance in less than one run of 10^9
 
