@@ -1,5 +1,7 @@
 """A build in progress: it grows block by block, and continues after the last finished block when it was killed.
 
+Of blocks whose images have changed since, and of all behind them, nothing is kept.
+
 bundles/<name>/building/ holds three things. plan.json says what is being built; it is written last, and without it the
 folder is ignored. work.sqlite holds the rows of the finished blocks, and so decides what is finished. generation/
 becomes the published folder by one rename. Features are written and synced before their rows are committed: the
@@ -9,6 +11,7 @@ features file may hold more than the catalogue says, and the surplus is cut off.
 import os
 import shutil
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +21,7 @@ import numpy as np
 
 import files
 from index.bundle_folder import KEPT, BundleFolder, writing
-from index.catalogue import Block, CatalogueWriter
+from index.catalogue import Block, CatalogueWriter, Identity
 from index.generation import FILES, MANIFEST, BadBundle, Generation, Manifest, fingerprint
 from index.plan import Plan
 
@@ -28,10 +31,10 @@ __all__ = ["Building"]
 class Building:
     """A build in progress. Close it, or leave its `with` block, so that another process can write to the bundle."""
 
-    def __init__(self, folder: BundleFolder, plan: Plan, checkpoint: Path, lock: IO[bytes]) -> None:
-        """Continue the build in building/ if its plan differs in the number at most, else start over.
+    def __init__(self, folder: BundleFolder, plan: Plan, checkpoint: Path, lock: IO[bytes], identity: Identity) -> None:
+        """Continue the build in building/ where this plan can, after the last block that `identity` confirms.
 
-        `lock` is the bundle's lock; closing the building closes it. Raises OSError, BadBundle.
+        Else start over. `lock` is the bundle's lock; closing the building closes it. Raises OSError, BadBundle.
         """
         self._folder, self._checkpoint, self._lock = folder, checkpoint, lock
         self._root = folder.root / "building"
@@ -39,6 +42,7 @@ class Building:
         self.plan = self._resumed(plan) or self._started(plan)
         try:
             self._catalogue = CatalogueWriter(self._work)
+            self._forget_what_changed(plan, identity)
             self._rows = len(self._catalogue.ids())  # whose features are finished
         except sqlite3.Error as error:
             raise BadBundle(f"{self._work}: cannot be read: {error}; delete {self._root} to start over") from error
@@ -77,7 +81,8 @@ class Building:
         if self.done < self.plan.total:
             raise BadBundle(f"{self._root}: only {self.done} of {self.plan.total} images are done")
         if not self._rows:
-            raise BadBundle(f"{self._root}: none of the {self.plan.total} images could be read, nothing to publish")
+            why = self._catalogue.first_reason()
+            raise BadBundle(f"{self._root}: none of the {self.plan.total} images could be read, the first: {why}")
         number, folder = self.plan.number, self._folder
         with writing(self._root):
             if not self._is_published:  # else an earlier process was killed between publish and point
@@ -116,9 +121,21 @@ class Building:
     def _resumed(self, wanted: Plan) -> Plan | None:
         """Return the plan of the build in building/ if it makes what is wanted and can continue, else None."""
         found = Plan.read(self._root / "plan.json")
-        if found is None or not found.makes_the_same(wanted) or found.number == self._folder.current():
+        if found is None or not wanted.continues(found) or found.number == self._folder.current():
             return None
-        return found if _size(self._work) else None  # only the catalogue knows which blocks are finished
+        if not _size(self._work):  # only the catalogue knows which blocks are finished
+            return None
+        return replace(wanted, number=found.number)
+
+    def _forget_what_changed(self, plan: Plan, identity: Identity) -> None:
+        """Keep the blocks up to the first that has changed; start over where what is finished has been published."""
+        agreed = self._catalogue.agreed(identity)
+        if agreed < self.done and self._is_published:
+            self._catalogue.close()
+            self.plan = self._started(plan)
+            self._catalogue = CatalogueWriter(self._work)
+        elif agreed < self.done:
+            self._catalogue.keep(agreed)
 
     def _started(self, plan: Plan) -> Plan:
         _discard(self._root)
@@ -142,14 +159,15 @@ class Building:
         shutil.copyfile(self._checkpoint, parts["checkpoint"])
         for path in parts.values():
             files.sync(path)
+        inputs = {**self.plan.inputs, "images": self._catalogue.identity()}
         manifest = Manifest(
             number=self.plan.number,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             rows=self._rows,
             width=self.plan.width,
             classes=self.plan.classes,
-            inputs=self.plan.inputs,
-            fingerprints={**self.plan.inputs, **{part: fingerprint(path) for part, path in parts.items()}},
+            inputs=inputs,
+            fingerprints={**inputs, **{part: fingerprint(path) for part, path in parts.items()}},
             sizes={part: path.stat().st_size for part, path in parts.items()},
         )
         files.replace(self._generation / MANIFEST, manifest.to_json().encode())

@@ -8,7 +8,8 @@ import hashlib
 import sqlite3
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +19,11 @@ from numpy.typing import NDArray
 
 import files
 
-__all__ = ["Block", "Catalogue", "CatalogueWriter", "Image", "NoSuchImage", "Skipped"]
+__all__ = ["Block", "Catalogue", "CatalogueWriter", "Identity", "Image", "NoSuchImage", "Skipped"]
+
+Identity = Callable[[int, int], str]  # of the images start <= id < stop as they are now; see Block.identity
+SKIPPED = "SELECT image_id, name, reason FROM skipped ORDER BY image_id"
+BLOCKS = "SELECT start, stop, identity FROM blocks ORDER BY start"
 
 SCHEMA = """
 PRAGMA page_size = 16384;  -- with 4096, a lossless 32 x 32 thumbnail leaves half of its page empty
@@ -32,6 +37,7 @@ CREATE TABLE images (
     thumbnail BLOB NOT NULL         -- PNG or JPEG
 );
 CREATE TABLE skipped (image_id INTEGER PRIMARY KEY, name TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE blocks (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, identity TEXT NOT NULL);  -- as appended
 CREATE TABLE extent (done INTEGER NOT NULL);  -- images 0 ... done - 1 are in one of the two tables above
 INSERT INTO extent VALUES (0);
 """
@@ -92,6 +98,10 @@ class Block(Protocol):
     def skipped(self) -> Sequence[tuple[int, str, str]]:
         """Image id, name and reason of each image that is not among `ids`."""
 
+    @property
+    def identity(self) -> str:
+        """What the images start <= id < stop were when they were read; it changes when one of them does."""
+
 
 class CatalogueWriter:
     """The catalogue of a build in progress. Each method may raise sqlite3.Error; what was recorded before stays."""
@@ -99,7 +109,7 @@ class CatalogueWriter:
     def __init__(self, path: Path) -> None:
         """Open the catalogue that `create` made. SQLite undoes an unfinished transaction of a killed process."""
         self._connection = sqlite3.connect(path, isolation_level=None)
-        weakref.finalize(self, self._connection.close)  # Python 3.13 warns of connections that nobody closed
+        self._close = weakref.finalize(self, self._connection.close)  # Python 3.13 warns of what nobody closed
         self._connection.execute("PRAGMA synchronous = EXTRA")  # a commit returns when it is on the disk
 
     @staticmethod
@@ -123,22 +133,38 @@ class CatalogueWriter:
         rows = self._connection.execute("SELECT image_id FROM images ORDER BY image_id")
         return np.fromiter((row[0] for row in rows), np.int64)
 
+    def first_reason(self) -> str:
+        """Return the name of the first image that could not be read, and why."""
+        found = self._connection.execute(SKIPPED).fetchone()
+        return f"{found[1]}: {found[2]}" if found else "there are none"
+
+    def agreed(self, identity: Identity) -> int:
+        """Return how many images at the start of the collection are recorded and unchanged, in whole blocks."""
+        return _agreed(self._connection.execute(BLOCKS).fetchall(), identity)
+
+    def identity(self) -> str:
+        """Return the SHA-256 of the recorded blocks' identities."""
+        blocks = self._connection.execute(BLOCKS).fetchall()
+        return hashlib.sha256("".join(recorded for _, _, recorded in blocks).encode()).hexdigest()
+
+    def keep(self, done: int) -> None:
+        """Forget the images from id `done` on, in one transaction that is synced to the disk."""
+        with self._transaction():
+            for table, column in (("images", "image_id"), ("skipped", "image_id"), ("blocks", "start")):
+                self._connection.execute(f"DELETE FROM {table} WHERE {column} >= ?", (done,))
+            self._connection.execute("UPDATE extent SET done = ?", (done,))
+
     def record(self, block: Block) -> None:
         """Add a block's rows and move the extent to its stop, in one transaction that is synced to the disk."""
         labels = [None if label < 0 else int(label) for label in block.labels]
         hashes = [hashlib.sha256(thumbnail).hexdigest() for thumbnail in block.thumbnails]
         sizes = [len(thumbnail) for thumbnail in block.thumbnails]
         rows = zip(block.ids.tolist(), block.names, labels, sizes, hashes, block.thumbnails, strict=True)
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._connection.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", rows)
             self._connection.executemany("INSERT INTO skipped VALUES (?, ?, ?)", block.skipped)
+            self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.start, block.stop, block.identity))
             self._connection.execute("UPDATE extent SET done = ?", (block.stop,))
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     def write_to(self, path: Path) -> None:
         """Write the published file: equal rows give equal bytes, however often the build was interrupted."""
@@ -148,7 +174,18 @@ class CatalogueWriter:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._close()  # once, so not again in whichever thread collects the garbage
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
 
 class Catalogue:
@@ -179,14 +216,22 @@ class Catalogue:
 
     def skipped(self) -> list[Skipped]:
         """Return the images that could not be read, in order of image id."""
-        return [Skipped(*row) for row in self._rows("SELECT image_id, name, reason FROM skipped ORDER BY image_id")]
+        return [Skipped(*row) for row in self._rows(SKIPPED)]
+
+    def is_of(self, total: int, identity: Identity) -> bool:
+        """Return True when the collection still has `total` images and none has changed since they were embedded.
+
+        False for a catalogue written before blocks were recorded.
+        """
+        if not self._rows("SELECT name FROM sqlite_master WHERE name = 'blocks'"):
+            return False
+        return self._extent == total == _agreed(self._rows(BLOCKS), identity)
 
     def random_ids(self, rng: np.random.Generator, count: int) -> list[int]:
         """Draw `count` ids of indexed images, with replacement, all equally likely."""
-        extent = self._rows("SELECT done FROM extent")[0][0]
         drawn: list[int] = []
         while len(drawn) < count:  # ids have gaps where images were skipped: draw again
-            image_id = int(rng.integers(extent))
+            image_id = int(rng.integers(self._extent))
             drawn += [row[0] for row in self._rows("SELECT image_id FROM images WHERE image_id = ?", image_id)]
         return drawn
 
@@ -194,6 +239,19 @@ class Catalogue:
         """Close the file."""
         self._connection.close()
 
+    @property
+    def _extent(self) -> int:
+        return int(self._rows("SELECT done FROM extent")[0][0])
+
     def _rows(self, query: str, *values: int) -> list[tuple[Any, ...]]:
         with self._turn:
             return self._connection.execute(query, values).fetchall()
+
+
+def _agreed(blocks: Sequence[tuple[int, int, str]], identity: Identity) -> int:
+    agreed = 0
+    for start, stop, recorded in blocks:
+        if identity(start, stop) != recorded:
+            break
+        agreed = stop
+    return agreed

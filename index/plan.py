@@ -17,10 +17,10 @@ __all__ = ["Plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build makes. Builds with equal plans give equal generations."""
+    """What a build makes. Equal plans and equal images give equal generations."""
 
     number: int  # of the generation
-    inputs: Mapping[str, str]  # fingerprints, `weights` and `recipe` among them
+    inputs: Mapping[str, str]  # fingerprints, `weights` and `recipe` among them; the images have theirs by blocks
     total: int  # images in the collection, including those that will be skipped
     width: int  # d
     classes: tuple[str, ...]
@@ -38,9 +38,9 @@ class Plan:
         """Write the plan to a file. Raises OSError; the old file stays."""
         files.replace(path, json.dumps(asdict(self)).encode())
 
-    def makes_the_same(self, other: Self) -> bool:
-        """Return True when the two plans differ in the generation's number at most."""
-        return replace(self, number=other.number) == other
+    def continues(self, other: Self) -> bool:
+        """Return True when blocks made for the other plan fit this one: number and total alone may differ."""
+        return replace(self, number=other.number, total=other.total) == other
 
     def check(self, block: Block, done: int) -> None:
         """Raise BadBundle unless the block starts after the `done` images and accounts for each of its own images."""

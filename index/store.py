@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from index.building import Building
 from index.bundle_folder import BundleFolder, DiskFull, writing
+from index.catalogue import Identity
 from index.generation import BadBundle, Generation
 from index.plan import Plan
 
@@ -29,22 +30,34 @@ class Bundle:
             raise BadBundle(f"{self.path}: no index here; scripts/build_index.py builds one")
         return Generation(self._folder.path(number), verify=verify)
 
-    def holds(self, inputs: Mapping[str, str]) -> bool:
-        """Return True when the current generation was built from equal inputs and its files have their sizes."""
+    def holds(self, inputs: Mapping[str, str], total: int, identity: Identity) -> bool:
+        """Return True when `begin` with these arguments would build the current generation again.
+
+        All its images are asked for by `identity`. False, too, where its files do not have their sizes.
+        """
         try:
             generation = self.current()
         except BadBundle:
             return False
-        generation.close()
-        return dict(generation.manifest.inputs) == dict(inputs)
+        with closing(generation):
+            known = inputs.items() <= generation.manifest.inputs.items()
+            return known and generation.catalogue.is_of(total, identity)
 
     def begin(
-        self, inputs: Mapping[str, str], checkpoint: Path, *, total: int, width: int, classes: Sequence[str]
+        self,
+        inputs: Mapping[str, str],
+        checkpoint: Path,
+        *,
+        total: int,
+        identity: Identity,
+        width: int,
+        classes: Sequence[str],
     ) -> Building:
-        """Start a generation, or continue the one that was begun with equal arguments (see Building.done).
+        """Start a generation, or continue the one that was begun: after its unchanged blocks, see Building.done.
 
-        inputs: fingerprints of what the features depend on, `weights` and `recipe` among them. checkpoint: the file
-        that is copied into the generation. total: images in the collection. width: d. Raises Busy while another
+        inputs: fingerprints of what the features depend on beside the images, `weights` and `recipe` among them.
+        checkpoint: the file that is copied into the generation. total: images in the collection. identity: what images
+        start <= id < stop are now; asked for blocks that are done. width: d. Raises Busy while another
         process builds, DiskFull when the disk is too small for the rest, BadBundle when the checkpoint is missing or
         the folder cannot be written.
         """
@@ -57,7 +70,7 @@ class Bundle:
             self._folder.current()  # a CURRENT that cannot be read is told before the work, not after it
             number = max(self._folder.numbers(), default=0) + 1
             plan = Plan(number, dict(inputs), total, width, tuple(classes))
-            building = undo.enter_context(Building(self._folder, plan, checkpoint, lock))
+            building = undo.enter_context(Building(self._folder, plan, checkpoint, lock, identity))
             self._check_room((total - building.done) * (4 * width + ROOM) + checkpoint.stat().st_size)
             undo.pop_all()
             return building

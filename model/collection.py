@@ -31,6 +31,7 @@ class EmbeddedBlock:
     features: NDArray[np.float32]  # (n, F)
     thumbnails: tuple[bytes, ...]  # n encoded images
     skipped: tuple[tuple[int, str, str], ...]  # id, name and reason of each image that could not be read
+    identity: str  # of the images start <= id < stop, before they were read: Source.identity
 
 
 def embed_collection(embedder: Embedder, source: Source, start: int = 0, block: int = 512) -> Iterator[EmbeddedBlock]:
@@ -52,6 +53,7 @@ def embed_collection(embedder: Embedder, source: Source, start: int = 0, block: 
 
 def _read(source: Source, start: int, stop: int) -> tuple[NDArray[np.uint8], EmbeddedBlock]:
     """The images (n, S, S, 3) and their block, still without features."""
+    identity = source.identity(start, stop)  # first: what changes from here on is found changed by the next build
     items = source.read(start, stop)
     good = [(item, item.image) for item in items if item.image is not None]
     images = [image for _, image in good]
@@ -64,5 +66,6 @@ def _read(source: Source, start: int, stop: int) -> tuple[NDArray[np.uint8], Emb
         features=np.empty((0, 0), np.float32),
         thumbnails=tuple(thumbnail(image) for image in images),
         skipped=tuple((item.image_id, item.name, item.skipped) for item in items if item.skipped is not None),
+        identity=identity,
     )
     return np.stack(images) if images else np.empty((0, source.size, source.size, 3), np.uint8), block

@@ -26,9 +26,10 @@ def build(
     embedder: Embedder, source: Source, bundle: Bundle, file: Path, report: Callable[[str, int, int], None]
 ) -> Generation:
     """Embed the rest of the collection block by block, and publish it with the checkpoint `file`. Raises BadBundle."""
-    inputs = {**embedder.checkpoint.fingerprints(), "images": source.fingerprint}
-    total = len(source)
-    with bundle.begin(inputs, file, total=total, width=embedder.width, classes=source.classes) as building:
+    inputs, total = embedder.checkpoint.fingerprints(), len(source)
+    with bundle.begin(
+        inputs, file, total=total, identity=source.identity, width=embedder.width, classes=source.classes
+    ) as building:
         report("embed", building.done, total)
         for block in embed_collection(embedder, source, building.done):
             building.append(block)
@@ -42,7 +43,7 @@ def job(config: Config) -> None:
     begun = time.monotonic()
     trained, bundle = load_checkpoint(config.checkpoint), Bundle(config.bundle)
     source = open_source(config.images, trained.recipe.stored)
-    if bundle.holds({**trained.fingerprints(), "images": source.fingerprint}):
+    if bundle.holds(trained.fingerprints(), len(source), source.identity):
         generation, did = bundle.current(), "holds this network's features of these images already: nothing to do"
     else:
         generation = build(Embedder(trained, config.device), source, bundle, config.checkpoint, counting("images"))

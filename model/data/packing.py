@@ -142,7 +142,7 @@ def _about(folder: Path, progress: PackingProgress) -> dict[str, Any]:
 def _inputs(source: Source, encoding: Encoding) -> str:
     """SHA-256 of all that decides which bytes are packed: a killed run is not continued by code that makes others."""
     how = f"{FORMAT} {Recipe.version} {encoding} {QUALITY} {BLOCK}"
-    return hashlib.sha256(f"{how} {source.fingerprint}".encode()).hexdigest()
+    return hashlib.sha256(f"{how} {source.identity(0, len(source))}".encode()).hexdigest()
 
 
 def _is_complete(out: Path, inputs: Mapping[str, str]) -> bool:

@@ -56,9 +56,11 @@ class Source(Protocol):
     def size(self) -> int:
         """S, pixels."""
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256, equal for collections with the same items."""
+    def identity(self, start: int, stop: int) -> str:
+        """SHA-256 of what the items start <= image_id < stop are made from: another one when any of them has changed.
+
+        Nothing is decoded. Taken before `read`, it never belongs to newer files than the items do.
+        """
 
     def __len__(self) -> int: ...
 
@@ -76,6 +78,16 @@ class EncodedImage:
     offset: int  # bytes
     length: int  # bytes
     stamp: int = 0  # the file's time of change in ns, where the file is the image
+
+    def state(self) -> tuple[int, ...]:
+        """What changes when the image does, as it is now: the region, or the file's size, time of change and right."""
+        if self.stamp == 0:
+            return self.offset, self.length
+        try:
+            about = os.stat(self.file)
+        except OSError as error:
+            return (error.errno or 0,)
+        return about.st_size, about.st_mtime_ns, os.access(self.file, os.R_OK)
 
     def data(self) -> bytes:
         """The encoded bytes. Raises OSError."""
@@ -95,12 +107,11 @@ class EncodedSource:
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of names, labels, regions and times of change; the images themselves are not read."""
+    def identity(self, start: int, stop: int) -> str:
+        """SHA-256 of names, labels, and regions or sizes and times of change, as they are now."""
         digest = hashlib.sha256(json.dumps([self.size, self.classes]).encode())
-        for p in self.images:
-            digest.update(json.dumps([p.name, p.label, p.offset, p.length, p.stamp]).encode())
+        for p in self.images[start:stop]:
+            digest.update(json.dumps([p.name, p.label, *p.state()]).encode())
         return digest.hexdigest()
 
     def read(self, start: int, stop: int) -> list[Item]:
@@ -135,6 +146,10 @@ class ArraySource:
         """S, pixels."""
         return int(self.images.shape[1])
 
+    def identity(self, start: int, stop: int) -> str:
+        """SHA-256 of the collection's fingerprint and the rows."""
+        return _of_rows(self.fingerprint, start, stop)
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -153,6 +168,10 @@ class PackedSource:
     fingerprint: str
     split: Split
 
+    def identity(self, start: int, stop: int) -> str:
+        """SHA-256 of the split's fingerprint and the rows."""
+        return _of_rows(self.fingerprint, start, stop)
+
     def __len__(self) -> int:
         return len(self.split)
 
@@ -168,6 +187,10 @@ def packed_source(packed: PackedSet, split: str = "train") -> PackedSource:
     """Return a split of a packed dataset as a collection. Raises BadDataset where there is no such split."""
     fingerprint = hashlib.sha256(f"{packed.fingerprint} {split}".encode()).hexdigest()
     return PackedSource(packed.classes, packed.size, fingerprint, packed.split(split))
+
+
+def _of_rows(fingerprint: str, start: int, stop: int) -> str:
+    return hashlib.sha256(f"{fingerprint} {start} {stop}".encode()).hexdigest()
 
 
 def printable(name: str) -> str:

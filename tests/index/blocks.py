@@ -17,7 +17,7 @@ from index import Building, Bundle, Generation
 
 TOTAL, WIDTH, BLOCK = 230, 48, 10
 CLASSES = ("cat", "dog", "frog")
-INPUTS = {"weights": "w" * 64, "recipe": "r" * 64, "images": "i" * 64}
+INPUTS = {"weights": "w" * 64, "recipe": "r" * 64}
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class Embedded:
     features: NDArray[np.float32]
     thumbnails: tuple[bytes, ...]
     skipped: tuple[tuple[int, str, str], ...]
+    identity: str
+
+
+def identity(start: int, stop: int) -> str:
+    """Return what images start ... stop - 1 are."""
+    return f"images {start} to {stop}"
 
 
 def block(start: int, stop: int, width: int = WIDTH, lost: int = 7) -> Embedded:
@@ -47,6 +53,7 @@ def block(start: int, stop: int, width: int = WIDTH, lost: int = 7) -> Embedded:
         rng.standard_normal((len(ids), width), dtype=np.float32),
         tuple(b"thumbnail %d" % i * 40 for i in ids),
         tuple((i, f"{CLASSES[i % 3]}/{i:04}.png", "truncated") for i in range(start, stop) if i % lost == 0),
+        identity(start, stop),
     )
 
 
@@ -58,7 +65,7 @@ def blocks(start: int = 0, total: int = TOTAL) -> Iterator[Embedded]:
 
 def begun(path: Path, checkpoint: Path, inputs: dict[str, str] = INPUTS, total: int = TOTAL) -> Building:
     """Begin, or continue, a build of the collection's first `total` images."""
-    return Bundle(path).begin(inputs, checkpoint, total=total, width=WIDTH, classes=CLASSES)
+    return Bundle(path).begin(inputs, checkpoint, total=total, identity=identity, width=WIDTH, classes=CLASSES)
 
 
 def build(path: Path, checkpoint: Path, inputs: dict[str, str] = INPUTS, total: int = TOTAL) -> Generation:

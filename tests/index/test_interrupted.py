@@ -17,7 +17,7 @@ import pytest
 from index import BadBundle, Bundle, DiskFull
 from index.catalogue import CatalogueWriter
 from tests.dice import dice
-from tests.index.blocks import INPUTS, TOTAL, begun, block, build, contents
+from tests.index.blocks import INPUTS, TOTAL, begun, block, build, contents, identity
 
 ROOT = Path(__file__).parents[2]
 FEW = 30  # images
@@ -69,7 +69,7 @@ STEPS: list[tuple[Any, str]] = [
 
 @pytest.mark.slow
 def test_a_kill_between_any_two_steps(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {**INPUTS, "images": "an older collection"}
+    before = {**INPUTS, "weights": "an older network"}
     monkeypatch.setattr(os, "fsync", lambda _: None)  # for speed: the machine goes on
     build(tmp_path / "before", checkpoint, before, FEW)
     shutil.copytree(tmp_path / "before", tmp_path / "unbroken")
@@ -86,7 +86,7 @@ def test_a_kill_between_any_two_steps(tmp_path: Path, checkpoint: Path, monkeypa
                 build(bundle, checkpoint, total=FEW)
             except Killed:
                 assert Bundle(bundle).current(verify=True).number in (1, 2)
-        if not Bundle(bundle).holds(INPUTS):
+        if not Bundle(bundle).holds(INPUTS, FEW, identity):
             assert build(bundle, checkpoint, total=FEW).number == 2
         assert contents(Bundle(bundle).current(verify=True)) == expected
         assert sorted(p.name for p in (bundle / "generations").iterdir()) == ["0001", "0002"]
@@ -119,7 +119,7 @@ def test_a_full_disk_is_told_and_the_build_goes_on(
 ) -> None:
     expected = contents(build(tmp_path / "unbroken", checkpoint, total=FEW))
     bundle = tmp_path / "bundle"
-    build(bundle, checkpoint, {**INPUTS, "images": "an older collection"}, FEW)
+    build(bundle, checkpoint, {**INPUTS, "weights": "an older network"}, FEW)
     for steps in range(0, 18, 2):
         fuse = Fuse(steps, OSError(code, os.strerror(code)))
         with monkeypatch.context() as patch:

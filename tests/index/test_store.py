@@ -1,8 +1,10 @@
 """A bundle's generations: published ones are complete, unfinished ones continue."""
 
+import hashlib
 import json
 import shutil
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 
 from index import BadBundle, Bundle, Busy, DiskFull, Generation
-from tests.index.blocks import CLASSES, INPUTS, TOTAL, WIDTH, begun, block, blocks, build, contents
+from index.bundle_folder import BundleFolder
+from tests.index.blocks import BLOCK, CLASSES, INPUTS, TOTAL, WIDTH, begun, block, blocks, build, contents, identity
 from tests.test_files import traced
 
 
@@ -27,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def other(name: str) -> dict[str, str]:
-    return {**INPUTS, "images": name}
+    return {**INPUTS, "weights": name}
 
 
 def test_what_was_appended_is_what_is_read(path: Path, checkpoint: Path) -> None:
@@ -42,7 +45,9 @@ def test_what_was_appended_is_what_is_read(path: Path, checkpoint: Path) -> None
     assert [s.image_id for s in generation.catalogue.skipped()] == list(range(0, TOTAL, 7))
     manifest = generation.manifest
     assert (manifest.number, manifest.rows, manifest.width) == (1, len(generation.ids), WIDTH)
-    assert (manifest.classes, dict(manifest.inputs)) == (CLASSES, INPUTS)
+    identities = "".join(b.identity for b in everything)
+    images = hashlib.sha256(identities.encode()).hexdigest()
+    assert (manifest.classes, dict(manifest.inputs)) == (CLASSES, {**INPUTS, "images": images})
     assert set(manifest.fingerprints) == {"weights", "recipe", "images", "features", "ids", "catalogue", "checkpoint"}
     assert not (path / "building").exists()
     assert Bundle(path).current(verify=True).manifest == manifest
@@ -82,11 +87,11 @@ def test_a_build_of_something_else_starts_over(path: Path, checkpoint: Path) -> 
         building.append(block(0, 10))
     for changed in (
         {"inputs": other("elsewhere")},
-        {"total": TOTAL + 1},
+        {"identity": lambda start, stop: f"others {start} to {stop}"},
         {"width": WIDTH + 1},
         {"classes": ("cat", "dog")},
     ):
-        usual = {"inputs": INPUTS, "total": TOTAL, "width": WIDTH, "classes": CLASSES}
+        usual = {"inputs": INPUTS, "total": TOTAL, "identity": identity, "width": WIDTH, "classes": CLASSES}
         with Bundle(path).begin(checkpoint=checkpoint, **{**usual, **changed}) as building:  # type: ignore[arg-type]
             assert building.done == 0
 
@@ -116,9 +121,11 @@ def test_publishing_too_early_or_nothing_is_refused(path: Path, checkpoint: Path
         building.append(block(0, 10))
         with pytest.raises(BadBundle, match="only 10 of 20"):
             building.publish()
-    with begun(path, checkpoint, total=10) as building:
+    with begun(path, checkpoint, other("network"), total=10) as building:
         building.append(block(0, 10, lost=1))
-        with pytest.raises(BadBundle, match="none of the 10 images could be read"):
+        with pytest.raises(
+            BadBundle, match=r"none of the 10 images could be read, the first: cat/0000\.png: truncated"
+        ):
             building.publish()
     with pytest.raises(BadBundle, match="no index here"):
         Bundle(path).current()
@@ -126,7 +133,7 @@ def test_publishing_too_early_or_nothing_is_refused(path: Path, checkpoint: Path
 
 def test_inputs_must_name_weights_and_recipe(path: Path) -> None:
     with pytest.raises(BadBundle, match="recipe and weights"):
-        Bundle(path).begin({"images": "i"}, path, total=1, width=1, classes=())
+        Bundle(path).begin({"images": "i"}, path, total=1, identity=identity, width=1, classes=())
 
 
 def test_a_second_build_at_once_is_refused(path: Path, checkpoint: Path) -> None:
@@ -173,12 +180,66 @@ def test_a_build_that_cannot_be_published_keeps_its_lock(path: Path, checkpoint:
 
 
 def test_holds_tells_whether_there_is_work_to_do(path: Path, checkpoint: Path) -> None:
-    assert not Bundle(path).holds(INPUTS)
+    assert not Bundle(path).holds(INPUTS, TOTAL, identity)
     generation = build(path, checkpoint)
-    assert Bundle(path).holds(INPUTS)
-    assert not Bundle(path).holds(other("elsewhere"))
+    assert Bundle(path).holds(INPUTS, TOTAL, identity)
+    assert not Bundle(path).holds(other("elsewhere"), TOTAL, identity)
+    for total in (TOTAL - BLOCK, TOTAL + BLOCK):
+        assert not Bundle(path).holds(INPUTS, total, identity)
+    for changed in (0, TOTAL - 1):
+        assert not Bundle(path).holds(INPUTS, TOTAL, changed_at(changed))
     (generation.path / "features.npy").write_bytes(b"")
-    assert not Bundle(path).holds(INPUTS)
+    assert not Bundle(path).holds(INPUTS, TOTAL, identity)
+
+
+def test_a_generation_from_before_blocks_were_recorded_is_read_and_made_anew(path: Path, checkpoint: Path) -> None:
+    generation = build(path, checkpoint)
+    catalogue = generation.path / "catalogue.sqlite"
+    connection = sqlite3.connect(catalogue)
+    connection.executescript("DROP TABLE blocks")
+    connection.close()
+    manifest = generation.path / "manifest.json"
+    fields = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**fields, "sizes": {**fields["sizes"], "catalogue": catalogue.stat().st_size}}))
+    assert Bundle(path).current().catalogue.image(1).name == "dog/0001.png"
+    assert not Bundle(path).holds(INPUTS, TOTAL, identity)
+    assert build(path, checkpoint).number == 2
+
+
+@pytest.mark.parametrize(("changed", "kept"), [(0, 0), (19, 10), (20, 20), (35, 30), (TOTAL - 1, 30)])
+def test_a_build_goes_on_after_the_last_block_whose_images_are_as_they_were(
+    path: Path, checkpoint: Path, tmp_path: Path, changed: int, kept: int
+) -> None:
+    with begun(path, checkpoint) as building:
+        for start in range(0, 30, BLOCK):
+            building.append(block(start, start + BLOCK))
+    arguments = {"total": TOTAL + BLOCK, "identity": changed_at(changed), "width": WIDTH, "classes": CLASSES}
+    with Bundle(path).begin(INPUTS, checkpoint, **arguments) as building:  # type: ignore[arg-type]
+        assert building.done == kept
+        for embedded in blocks(kept, TOTAL + BLOCK):
+            building.append(replace(embedded, identity=changed_at(changed)(embedded.start, embedded.stop)))
+        generation = building.publish()
+    with Bundle(tmp_path / "unbroken").begin(INPUTS, checkpoint, **arguments) as building:  # type: ignore[arg-type]
+        for embedded in blocks(0, TOTAL + BLOCK):
+            building.append(replace(embedded, identity=changed_at(changed)(embedded.start, embedded.stop)))
+        assert contents(generation) == contents(building.publish())
+
+
+def test_images_that_changed_after_a_kill_between_publish_and_point_are_embedded_anew(
+    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(BundleFolder, "point", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            build(path, checkpoint)
+    arguments = {"total": TOTAL, "identity": changed_at(15), "width": WIDTH, "classes": CLASSES}
+    with Bundle(path).begin(INPUTS, checkpoint, **arguments) as building:  # type: ignore[arg-type]
+        assert (building.done, building.plan.number) == (0, 2)
+
+
+def changed_at(image_id: int) -> Callable[[int, int], str]:
+    """Return the identities of the collection after one image has changed."""
+    return lambda start, stop: identity(start, stop) + " changed" * (start <= image_id < stop)
 
 
 def test_three_generations_are_kept_and_an_old_one_stays_readable(path: Path, checkpoint: Path) -> None:

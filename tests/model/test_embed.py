@@ -24,13 +24,16 @@ def random_images(count: int, seed: int = 0) -> NDArray[np.uint8]:
 class Collection:
     """A source of `count` images of which some cannot be read."""
 
-    classes, size, fingerprint = CLASSES, 18, "0" * 64
+    classes, size = CLASSES, 18
 
     def __init__(self, count: int, broken: tuple[int, ...] = ()) -> None:
         self.images, self.broken = random_images(count), broken
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def identity(self, start: int, stop: int) -> str:
+        return f"images {start} to {stop}"
 
     def read(self, start: int, stop: int) -> list[Item]:
         return [

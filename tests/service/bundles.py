@@ -7,12 +7,12 @@ import torch
 from index.store import Bundle
 from model import checkpoint
 from model.checkpoint import Checkpoint
-from model.collection import embed_collection
 from model.data.folders import folder_source
 from model.embed import Embedder
 from model.network.alexnet import AlexNet, initialise
 from model.network.tables import Conv, Dense, Table
 from model.preprocess import Recipe
+from scripts import build_index
 from tests.images import encoded, photograph
 
 CLASSES = ("cat", "dog", "frog")
@@ -53,13 +53,6 @@ def build(folder: Path) -> Path:
         file.write_bytes(image_file(image_id))
     checkpoint.save(folder / "checkpoint.safetensors", network())
     embedder, source = Embedder(network(), "cpu"), folder_source(folder / "images", 32)
-    file, inputs = (
-        folder / "checkpoint.safetensors",
-        {**embedder.checkpoint.fingerprints(), "images": source.fingerprint},
-    )
-    bundle = Bundle(folder / "bundle")
-    with bundle.begin(inputs, file, total=len(source), width=embedder.width, classes=source.classes) as building:
-        for block in embed_collection(embedder, source, building.done):
-            building.append(block)
-        building.publish().close()
+    file, bundle = folder / "checkpoint.safetensors", Bundle(folder / "bundle")
+    build_index.build(embedder, source, bundle, file, lambda *_: None).close()
     return bundle.path

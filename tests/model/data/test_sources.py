@@ -99,12 +99,13 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
             folder_source(place, 8)
 
 
-def test_the_fingerprint_notices_what_changed(tmp_path: Path) -> None:
-    before = folder_source(class_folders(tmp_path), 8)
-    assert before.fingerprint == folder_source(tmp_path, 8).fingerprint
-    assert before.fingerprint != folder_source(tmp_path, 9).fingerprint
+def test_an_identity_notices_what_changed(tmp_path: Path) -> None:
+    source = folder_source(class_folders(tmp_path), 8)
+    before = source.identity(0, 4)
+    assert before == folder_source(tmp_path, 8).identity(0, 4)
+    assert len({before, source.identity(4, 8), source.identity(0, 5), folder_source(tmp_path, 9).identity(0, 4)}) == 4
     (tmp_path / "c0" / "000.png").write_bytes(IMAGES["plain PNG"]())
-    assert before.fingerprint != folder_source(tmp_path, 8).fingerprint
+    assert before != source.identity(0, 4)
 
 
 def test_a_packed_set_is_a_collection_too(tmp_path: Path) -> None:

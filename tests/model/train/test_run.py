@@ -30,9 +30,8 @@ class Grey:
     classes: tuple[str, ...] = ("dark", "light")
     size: int = 32
 
-    @property
-    def fingerprint(self) -> str:
-        return repr(self)
+    def identity(self, start: int, stop: int) -> str:
+        return repr((self, start, stop))
 
     def __len__(self) -> int:
         return len(self.labels)
