@@ -8,20 +8,17 @@
 A class id here is a position in the sorted WordNet ids, as in torchvision and Caffe. The kit's own ids differ.
 """
 
-import contextlib
 import re
 import tarfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from model.data.matfile import read_mat
 from model.data.packed import BadDataset
 from model.data.sources import EncodedImage, EncodedSource, Report, printable
-from model.data.tars import members
+from model.data.tars import archive_errors, files_of, members
 
 __all__ = ["Devkit", "class_names", "ilsvrc_sources", "names_in_lines", "read_devkit"]
 
@@ -93,7 +90,7 @@ def names_in_lines(lines: Sequence[str]) -> tuple[str, ...]:
 def _kit_files(path: Path) -> dict[str, bytes]:
     wanted = ("meta.mat", "ILSVRC2012_validation_ground_truth.txt")
     found = {}
-    with _naming(path), tarfile.open(path) as tar:
+    with archive_errors(path), tarfile.open(path) as tar:
         for member in members(tar):
             place = Path(member.name)
             if not (place.name in wanted and place.parent.name == "data" and member.size <= MAX_BYTES):
@@ -108,12 +105,12 @@ def _kit_files(path: Path) -> dict[str, bytes]:
 def _train_images(path: Path, kit: Devkit, report: Report) -> list[EncodedImage]:
     labels = {wnid: label for label, wnid in enumerate(kit.wnids)}
     images = []
-    with _naming(path), path.open("rb") as file:
-        for inner in _reported(_members(path, file, 0, path.stat().st_size), path, report):
+    with archive_errors(path), path.open("rb") as file:
+        for inner in _reported(files_of(path, file, 0, path.stat().st_size), path, report):
             wnid = Path(inner.name).stem
             if wnid not in labels:
                 raise BadDataset(f"{path}: {inner.name} is not the archive of a class of the kit")
-            for member in _members(path, file, inner.offset_data, inner.offset_data + inner.size):
+            for member in files_of(path, file, inner.offset_data, inner.offset_data + inner.size):
                 images.append(_encoded(path, member, f"{wnid}/{Path(member.name).name}", labels[wnid]))
     if missing := set(kit.wnids) - {image.name.split("/")[0] for image in images}:
         raise BadDataset(f"{path}: no images of {len(missing)} of the kit's classes, {min(missing)} for one")
@@ -122,8 +119,8 @@ def _train_images(path: Path, kit: Devkit, report: Report) -> list[EncodedImage]
 
 def _validation_images(path: Path, kit: Devkit, report: Report) -> list[EncodedImage]:
     images = []
-    with _naming(path), path.open("rb") as file:
-        for member in _reported(_members(path, file, 0, path.stat().st_size), path, report):
+    with archive_errors(path), path.open("rb") as file:
+        for member in _reported(files_of(path, file, 0, path.stat().st_size), path, report):
             name = Path(member.name).name
             number = int(found[1]) if (found := NUMBER.search(name)) else 0
             if not 1 <= number <= len(kit.truth):
@@ -132,29 +129,6 @@ def _validation_images(path: Path, kit: Devkit, report: Report) -> list[EncodedI
     if len(images) != len(kit.truth):
         raise BadDataset(f"{path}: {len(images)} images where the kit has the truth of {len(kit.truth)}")
     return sorted(images, key=lambda image: image.name)
-
-
-def _members(path: Path, file: BinaryIO, start: int, stop: int) -> Iterator[tarfile.TarInfo]:
-    """The files of the uncompressed tar in bytes `start` to `stop`; their offsets count from the file's beginning.
-
-    Raises BadDataset for a member that reaches beyond `stop`, and where a header is damaged: tarfile ends in silence
-    at what is no header.
-    """
-    end = start
-    file.seek(start)
-    with tarfile.open(fileobj=file, mode="r:") as tar:
-        for member in members(tar):
-            if member.offset >= stop:
-                break
-            if member.offset_data + member.size > stop:
-                raise BadDataset(f"{path}: ends within {member.name}; the download is not complete")
-            end = member.offset_data
-            if member.isfile():
-                end += -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                yield member
-    file.seek(end)
-    if file.read(min(tarfile.BLOCKSIZE, max(0, stop - end))).strip(b"\0"):
-        raise BadDataset(f"{path}: damaged at byte {end:,}")
 
 
 def _reported(walked: Iterable[tarfile.TarInfo], path: Path, report: Report) -> Iterator[tarfile.TarInfo]:
@@ -171,14 +145,3 @@ def _reported(walked: Iterable[tarfile.TarInfo], path: Path, report: Report) -> 
 
 def _encoded(path: Path, member: tarfile.TarInfo, name: str, label: int) -> EncodedImage:
     return EncodedImage(printable(name), label, str(path), member.offset_data, member.size)
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Turn what goes wrong with an archive into a BadDataset that names it."""
-    try:
-        yield
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise BadDataset(f"{path}: not a whole archive ({error})") from error
-    except OSError as error:
-        raise BadDataset(f"{path}: {error.strerror or error}") from error
