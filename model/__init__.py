@@ -12,7 +12,8 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.sources import Source
 from model.device import NoSuchDevice
 from model.embed import Embedder
-from model.preprocess import BadImage, TooManyPixels, thumbnail_type
+from model.preprocess import BadImage, TooManyPixels
+from model.thumbnails import thumbnail_type
 
 __all__ = [
     "BadCheckpoint",

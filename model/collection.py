@@ -14,7 +14,6 @@ from model.checkpoint import BadCheckpoint
 from model.data.sources import Source
 from model.data.threads import ahead
 from model.embed import Embedder
-from model.preprocess import thumbnail
 
 __all__ = ["EmbeddedBlock", "embed_collection"]
 
@@ -54,17 +53,17 @@ def embed_collection(embedder: Embedder, source: Source, start: int = 0, block: 
 def _read(source: Source, start: int, stop: int) -> tuple[NDArray[np.uint8], EmbeddedBlock]:
     """The images (n, S, S, 3) and their block, still without features."""
     identity = source.identity(start, stop)  # first: what changes from here on is found changed by the next build
-    items = source.read(start, stop)
-    good = [(item, item.image) for item in items if item.image is not None]
-    images = [image for _, image in good]
+    items = source.read(start, stop, thumbnails=True)
+    good = [item for item in items if item.image is not None]
+    images = [item.image for item in good if item.image is not None]
     block = EmbeddedBlock(
         start=start,
         stop=stop,
-        ids=np.array([item.image_id for item, _ in good], np.int64),
-        names=tuple(item.name for item, _ in good),
-        labels=np.array([item.label for item, _ in good], np.int64),
+        ids=np.array([item.image_id for item in good], np.int64),
+        names=tuple(item.name for item in good),
+        labels=np.array([item.label for item in good], np.int64),
         features=np.empty((0, 0), np.float32),
-        thumbnails=tuple(thumbnail(image) for image in images),
+        thumbnails=tuple(item.thumbnail for item in good if item.thumbnail is not None),
         skipped=tuple((item.image_id, item.name, item.skipped) for item in items if item.skipped is not None),
         identity=identity,
     )

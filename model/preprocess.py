@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,12 +21,12 @@ __all__ = [
     "Recipe",
     "TooManyPixels",
     "central",
+    "decoded",
     "minus_mean",
     "network_input",
+    "square",
     "stored_image",
     "ten_views",
-    "thumbnail",
-    "thumbnail_type",
 ]
 
 MAX_PIXELS = 100_000_000  # an image's width x height; decoding takes 4 to 12 bytes of memory a pixel
@@ -79,15 +78,28 @@ def stored_image(data: bytes, size: int, *, max_pixels: int = MAX_PIXELS) -> NDA
     EXIF orientation applied, white behind transparency, first frame of an animation, the high byte of 16-bit samples.
     Raises BadImage, and TooManyPixels before anything is decoded.
     """
+    return square(decoded(data, 2 * size, max_pixels=max_pixels), size)
+
+
+def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """A decoded image -> uint8 (S, S, 3): shorter side resized to S, central S x S."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2  # may end in a half: the filter weighs it exactly
+    box = (left, top, left + side, top + side)
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def decoded(data: bytes, least: int, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The whole image in RGB, upright, white behind transparency.
+
+    A JPEG's decoder may make it smaller, by 2, 4 or 8, if its shorter side keeps `least` pixels. Raises BadImage, and
+    TooManyPixels before anything is decoded.
+    """
     _silence_pillow()
     Image.init()  # else Pillow knows five formats until it meets a sixth
     try:
-        image = _decoded(data, size, max_pixels)
-        width, height = image.size
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2  # may end in a half: the filter weighs it exactly
-        box = (left, top, left + side, top + side)
-        return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+        return _decoded(data, least, max_pixels)
     except (BadImage, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -98,8 +110,7 @@ def stored_image(data: bytes, size: int, *, max_pixels: int = MAX_PIXELS) -> NDA
         raise BadImage(f"the image cannot be decoded: {error}") from error
 
 
-def _decoded(data: bytes, size: int, max_pixels: int) -> Image.Image:
-    """The whole image in RGB, upright; a JPEG possibly at 1/2, 1/4 or 1/8, its shorter side still >= 2 S."""
+def _decoded(data: bytes, least: int, max_pixels: int) -> Image.Image:
     if not data:
         raise BadImage(f"the file is empty; {ACCEPTED}")
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -108,7 +119,7 @@ def _decoded(data: bytes, size: int, max_pixels: int) -> Image.Image:
             raise BadImage(f"the image has {width} x {height} pixels")
         if width * height > max_pixels:
             raise TooManyPixels(f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
-        image.draft(None, (2 * size, 2 * size))  # a JPEG's decoder scales by itself, and then has less to do
+        image.draft(None, (least, least))  # a JPEG's decoder scales by itself, and then has less to do
         image.load()
         turn = UPRIGHT.get(_orientation(image))
         rgb = _rgb(image)
@@ -194,19 +205,3 @@ def ten_views(images: Tensor, mean_image: Tensor, crop: int) -> Iterator[Tensor]
         for top, left in offsets:
             view = images[:, top : top + crop, left : left + crop]
             yield minus_mean(view.flip(2) if mirror else view, mean_image).permute(0, 3, 1, 2)
-
-
-def thumbnail(image: NDArray[np.uint8]) -> bytes:
-    """An (S, S, 3) stored image as a file for the page: PNG up to 64 pixels, beyond that JPEG of at most 160."""
-    shown, out = Image.fromarray(image), io.BytesIO()
-    if len(image) <= 64:
-        shown.save(out, "PNG")
-        return out.getvalue()
-    side = min(len(image), 160)
-    shown.resize((side, side), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
-    return out.getvalue()
-
-
-def thumbnail_type(data: bytes) -> Literal["image/png", "image/jpeg"]:
-    """The media type of what `thumbnail` made."""
-    return "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from model.data.packed import PackedSet, Split
 from model.data.threads import on_all_cores
 from model.preprocess import BadImage, stored_image
+from model.thumbnails import stored_image_and_thumbnail, thumbnail
 
 __all__ = [
     "ArraySource",
@@ -43,6 +45,7 @@ class Item:
     label: int  # class id, -1 unknown
     image: NDArray[np.uint8] | None  # (S, S, 3)
     skipped: str | None  # the reason
+    thumbnail: bytes | None = None  # an encoded image for the page, where `read` was asked for thumbnails
 
 
 class Source(Protocol):
@@ -64,7 +67,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, start: int, stop: int) -> list[Item]:
+    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
         """Return the items start <= image_id < stop, in order. One that cannot be read has a reason, and no image."""
 
 
@@ -114,21 +117,24 @@ class EncodedSource:
             digest.update(json.dumps([p.name, p.label, *p.state()]).encode())
         return digest.hexdigest()
 
-    def read(self, start: int, stop: int) -> list[Item]:
+    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
         """Return the items start <= image_id < stop; `image_id` is a position in `images`."""
-        return on_all_cores(self._item, range(start, min(stop, len(self))))
+        return on_all_cores(partial(self._item, thumbnails), range(start, min(stop, len(self))))
 
-    def _item(self, image_id: int) -> Item:
+    def _item(self, thumbnails: bool, image_id: int) -> Item:
         encoded = self.images[image_id]
         if encoded.length > MAX_BYTES:
             return Item(image_id, encoded.name, encoded.label, None, f"{encoded.length:,} bytes are no image's")
         try:
-            image = stored_image(encoded.data(), self.size)
+            data = encoded.data()
+            image, thumb = (
+                stored_image_and_thumbnail(data, self.size) if thumbnails else (stored_image(data, self.size), None)
+            )
         except BadImage as error:
             return Item(image_id, encoded.name, encoded.label, None, str(error))
         except OSError as error:
             return Item(image_id, encoded.name, encoded.label, None, f"the file cannot be read: {error.strerror}")
-        return Item(image_id, encoded.name, encoded.label, image, None)
+        return Item(image_id, encoded.name, encoded.label, image, None, thumb)
 
 
 @dataclass(frozen=True)
@@ -153,10 +159,9 @@ class ArraySource:
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, start: int, stop: int) -> list[Item]:
+    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
         """Return the items start <= image_id < stop; `image_id` is a row."""
-        rows = range(start, min(stop, len(self)))
-        return [Item(row, self.names[row], int(self.labels[row]), self.images[row], None) for row in rows]
+        return _items(start, self.images[start:stop], self.names, self.labels, thumbnails)
 
 
 @dataclass(frozen=True)
@@ -175,18 +180,25 @@ class PackedSource:
     def __len__(self) -> int:
         return len(self.split)
 
-    def read(self, start: int, stop: int) -> list[Item]:
+    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
         """Return the items start <= image_id < stop. None is skipped: packing has left out what cannot be decoded."""
-        stop = min(stop, len(self))
-        images = self.split.images(slice(start, stop))
-        names, labels = self.split.names, self.split.labels
-        return [Item(row, names[row], int(labels[row]), images[row - start], None) for row in range(start, stop)]
+        images = self.split.images(slice(start, min(stop, len(self))))
+        return _items(start, images, self.split.names, self.split.labels, thumbnails)
 
 
 def packed_source(packed: PackedSet, split: str = "train") -> PackedSource:
     """Return a split of a packed dataset as a collection. Raises BadDataset where there is no such split."""
     fingerprint = hashlib.sha256(f"{packed.fingerprint} {split}".encode()).hexdigest()
     return PackedSource(packed.classes, packed.size, fingerprint, packed.split(split))
+
+
+def _items(
+    start: int, images: NDArray[np.uint8], names: Sequence[str], labels: NDArray[np.int64], thumbnails: bool
+) -> list[Item]:
+    """The items of rows `start` on, whose images are given; names and labels are those of all rows."""
+    small = on_all_cores(thumbnail, images) if thumbnails else [None] * len(images)
+    rows = enumerate(zip(images, small, strict=True), start)
+    return [Item(row, names[row], int(labels[row]), image, None, shown) for row, (image, shown) in rows]
 
 
 def _of_rows(fingerprint: str, start: int, stop: int) -> str:

@@ -35,9 +35,11 @@ class Collection:
     def identity(self, start: int, stop: int) -> str:
         return f"images {start} to {stop}"
 
-    def read(self, start: int, stop: int) -> list[Item]:
+    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
         return [
-            Item(i, f"{i}.png", i % 3, None, "broken") if i in self.broken else Item(i, f"{i}.png", i % 3, image, None)
+            Item(i, f"{i}.png", i % 3, None, "broken")
+            if i in self.broken
+            else Item(i, f"{i}.png", i % 3, image, None, b"thumbnail %d" % i if thumbnails else None)
             for i, image in enumerate(self.images[start:stop], start)
         ]
 
@@ -93,6 +95,7 @@ def test_blocks_cover_the_collection_in_order_and_list_what_is_broken(embedder: 
     assert [(b.start, b.stop) for b in blocks] == [(i, min(i + block, 10)) for i in range(0, 10, block)]
     good = source.images[[0, 1, 3, 4, 5, 6, 7, 9]]
     np.testing.assert_allclose(np.concatenate([b.features for b in blocks]), embedder(good)[1], rtol=1e-5, atol=1e-6)
+    assert [t for b in blocks for t in b.thumbnails] == [b"thumbnail %d" % i for i in (0, 1, 3, 4, 5, 6, 7, 9)]
     assert all(len(b.thumbnails) == len(b.ids) == len(b.names) == len(b.labels) for b in blocks)
 
 
@@ -108,10 +111,10 @@ def test_going_on_gives_the_same_bytes(embedder: Embedder) -> None:
 
 def test_an_error_while_reading_ahead_reaches_the_caller(embedder: Embedder) -> None:
     class Failing(Collection):
-        def read(self, start: int, stop: int) -> list[Item]:
+        def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
             if start >= 4:
                 raise OSError("the disk went away")
-            return super().read(start, stop)
+            return super().read(start, stop, thumbnails=thumbnails)
 
     blocks = embed_collection(embedder, Failing(10), block=4)
     assert next(blocks).stop == 4

@@ -1,7 +1,6 @@
 """Any image's bytes become the same stored image and the same network input, or one clear refusal."""
 
 import contextlib
-import io
 import subprocess
 import sys
 import warnings
@@ -23,8 +22,6 @@ from model.preprocess import (
     network_input,
     stored_image,
     ten_views,
-    thumbnail,
-    thumbnail_type,
 )
 from tests.images import BROKEN, IMAGES, encoded, photograph, png_header, rotated
 
@@ -225,17 +222,6 @@ def test_network_input_is_the_central_crop_minus_the_means(size: int, crop: int)
 def test_network_input_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="do not fit the mean image"):
         network_input(torch.zeros(2, 8, 8, 3, dtype=torch.uint8), torch.zeros(9, 9, 3), 8)
-
-
-def test_small_thumbnails_are_lossless_and_large_ones_small() -> None:
-    small = photograph(32, 32)
-    data = thumbnail(small)
-    assert thumbnail_type(data) == "image/png"
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), small)
-    data = thumbnail(photograph(256, 256))
-    assert thumbnail_type(data) == "image/jpeg"
-    assert Image.open(io.BytesIO(data)).size == (160, 160)
-    assert Image.open(io.BytesIO(thumbnail(photograph(100, 100)))).size == (100, 100)
 
 
 def test_a_recipe_travels_as_json_and_refuses_what_this_code_cannot_do() -> None:

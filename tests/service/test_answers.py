@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 
 from index import exact
 from index.store import Bundle
-from model.preprocess import network_input, stored_image, thumbnail
+from model.preprocess import network_input, stored_image
+from model.thumbnails import thumbnail
 from service.engine import Engine
 from service.settings import Settings
 from tests.service.bundles import BROKEN, CLASSES, EACH, image_file, network

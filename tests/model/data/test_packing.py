@@ -36,7 +36,7 @@ class Fragile(ArraySource):
     broken: frozenset[int] = frozenset()
     fails_at: int | None = None
 
-    def read(self, start: int, stop: int) -> list[Item]:
+    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:  # noqa: ARG002
         if self.fails_at is not None and start <= self.fails_at < stop:
             raise Interrupted
         items = super().read(start, stop)

@@ -36,7 +36,7 @@ class Grey:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, start: int, stop: int) -> list[Item]:
+    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:  # noqa: ARG002
         return [Item(i, f"{i}.png", self.labels[i], self._image(i), None) for i in range(start, min(stop, len(self)))]
 
     def _image(self, i: int) -> NDArray[np.uint8]:
