@@ -13,7 +13,7 @@ EVERY = 10.0  # seconds between two plain lines
 
 
 class Meter:
-    """One job of `total` units, `done` of them before it began."""
+    """One job of `total` units, 0 where that is not known, `done` of them before it began."""
 
     def __init__(self, what: str, total: int, unit: str, *, done: int = 0, stream: TextIO | None = None) -> None:
         """stream: stderr when not given."""
@@ -22,7 +22,9 @@ class Meter:
         self.begun = self.logged = time.monotonic()
         self.bar: tqdm[Any] | None = None
         if self.stream.isatty():
-            self.bar = tqdm(total=total, initial=done, desc=what, unit=f" {unit}", file=self.stream, smoothing=0.05)
+            self.bar = tqdm(
+                total=total or None, initial=done, desc=what, unit=f" {unit}", file=self.stream, smoothing=0.05
+            )
 
     def show(self, done: int, note: str = "") -> None:
         """Move the bar to `done` units; without one, write a line when it is time and when all is done."""
@@ -31,7 +33,8 @@ class Meter:
             self.bar.update(done - self.bar.n)
         elif done == self.total or time.monotonic() - self.logged >= EVERY:
             self.logged = time.monotonic()
-            parts = [f"{self.what}: {done} of {self.total}", *self._speed(done), *([note] if note else [])]
+            of = f" of {self.total}" if self.total else f" {self.unit}"
+            parts = [f"{self.what}: {done}{of}", *self._speed(done), *([note] if note else [])]
             self.say(", ".join(parts))
 
     def say(self, line: str) -> None:

@@ -1,30 +1,45 @@
-"""A path given by a user, opened as a collection: a folder of class folders, or a packed dataset's split."""
+"""A path given by a user, opened as a collection: any tree of folders, or a packed dataset's split."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
+from model.data.listing import Listing, Place, counted, list_images
 from model.data.packed import BadDataset, PackedSet
-from model.data.sources import EncodedImage, EncodedSource, PackedSource, packed_source, printable
+from model.data.sources import EncodedImage, EncodedSource, PackedSource, Report, packed_source, printable
+from model.preprocess import ACCEPTED
 
 __all__ = ["folder_source", "open_source"]
 
 
-def folder_source(path: Path | str, size: int, classes: tuple[str, ...] | None = None) -> EncodedSource:
-    """The images of a folder of class folders, sorted by class, then by name.
+def folder_source(
+    path: Path | str, size: int, classes: tuple[str, ...] | None = None, report: Report = lambda *_: None
+) -> EncodedSource:
+    """The images of a tree, sorted by folder, then by name; `list_images` says which files those are.
 
-    A class is a folder's name; its subfolders count too. Files that lie outside any folder have label -1; names that
-    begin with a dot are left out. `classes`, where given, are the only ones allowed, in that order. Raises BadDataset
-    where there are no images, or other classes, and where a folder cannot be read.
+    An image's class is the folder at the top that it lies in; images outside any folder have label -1 and come last.
+    `classes`, where given, are the only ones allowed, in that order. A folder that cannot be read is an item without an
+    image, whose reason says so. Raises BadDataset where there are no images, or other classes.
     """
-    try:
-        return _listed(Path(path), size, classes)
-    except OSError as error:
-        raise BadDataset(f"{error.filename}: cannot be read: {error.strerror}") from error
+    root = Path(path)
+    if not root.is_dir():
+        raise BadDataset(f"{root}: not a folder; a folder of images is wanted")
+    found = list_images(root, report)
+    if not found.folders:
+        raise BadDataset(f"{root}: {_why_nothing(found)}")
+    tops = tuple(dict.fromkeys(printable(place[0]) for place in found.folders if place))
+    classes = tops if classes is None else classes
+    if unknown := sorted(set(tops) - set(classes)):
+        raise BadDataset(f"{root}: classes that the training images do not have: {', '.join(unknown[:5])}")
+    labels = {top: label for label, top in enumerate(classes)}
+    images = [*_images(root, found, labels), *_unreadable(root, found, labels)]
+    return EncodedSource(images, classes, size, found.ignored)
 
 
-def open_source(path: Path | str, size: int, split: str = "train") -> EncodedSource | PackedSource:
-    """Open a packed dataset's split, or a folder of class folders (its subfolder `split` where it has one).
+def open_source(
+    path: Path | str, size: int, split: str = "train", report: Report = lambda *_: None
+) -> EncodedSource | PackedSource:
+    """Open a packed dataset's split, or a folder of images (its subfolder `split` where it has one).
 
     Raises BadDataset for anything else, and for a packed dataset whose images are not `size` pixels wide.
     """
@@ -34,38 +49,31 @@ def open_source(path: Path | str, size: int, split: str = "train") -> EncodedSou
         if packed.size != size:
             raise BadDataset(f"{path}: images of {packed.size} pixels where the network's recipe stores {size}")
         return packed_source(packed, split)
-    return folder_source(path / split if (path / split).is_dir() else path, size)
+    return folder_source(path / split if (path / split).is_dir() else path, size, report=report)
 
 
-def _listed(root: Path, size: int, classes: tuple[str, ...] | None) -> EncodedSource:
-    if not root.is_dir():
-        raise BadDataset(f"{root}: not a folder; a folder of class folders is wanted")
-    folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    found = tuple(printable(folder.name) for folder in folders)
-    classes = found if classes is None else classes
-    if unknown := sorted(set(found) - set(classes)):
-        raise BadDataset(f"{root}: classes that the training images do not have: {', '.join(unknown[:5])}")
-    images = [p for name, folder in zip(found, folders, strict=True) for p in _under(root, folder, classes.index(name))]
-    images += [_encoded(root, entry, -1) for entry in sorted(root.iterdir()) if _is_image_file(entry)]
-    if not images:
-        raise BadDataset(f"{root}: no images in it; a folder of class folders is wanted")
-    return EncodedSource(images, classes, size)
+def _images(root: Path, found: Listing, labels: dict[str, int]) -> Iterator[EncodedImage]:
+    for place in sorted(found.folders, key=lambda place: (not place, place)):
+        label, folder, path = _label(place, labels), "".join(f"{name}/" for name in place), os.path.join(root, *place)
+        for name in found.folders[place]:
+            yield EncodedImage(printable(folder + name), label, f"{path}/{name}")
 
 
-def _under(root: Path, folder: Path, label: int) -> list[EncodedImage]:
-    found = [Path(place) / name for place, _, names in os.walk(folder, onerror=_unreadable) for name in names]
-    return [_encoded(root, file, label) for file in sorted(found) if _is_image_file(file)]
+def _unreadable(root: Path, found: Listing, labels: dict[str, int]) -> Iterator[EncodedImage]:
+    for place, reason in found.unreadable.items():
+        problem = f"cannot be looked into: {reason}"
+        yield EncodedImage(_name(place), _label(place, labels), os.path.join(root, *place), problem=problem)
 
 
-def _unreadable(error: OSError) -> NoReturn:
-    """os.walk would leave the folder out in silence."""
-    raise error
+def _name(place: Place) -> str:
+    return printable("/".join(place) or ".")
 
 
-def _is_image_file(file: Path) -> bool:
-    return file.is_file() and not file.name.startswith(".")
+def _label(place: Place, labels: dict[str, int]) -> int:
+    return labels.get(printable(place[0]), -1) if place else -1
 
 
-def _encoded(root: Path, file: Path, label: int) -> EncodedImage:
-    about = file.stat()
-    return EncodedImage(printable(str(file.relative_to(root))), label, str(file), 0, about.st_size, about.st_mtime_ns)
+def _why_nothing(found: Listing) -> str:
+    for place, reason in found.unreadable.items():
+        return f"no images in it; {_name(place)} cannot be looked into: {reason}"
+    return f"no images in it{'; ' + counted(found.ignored) if found.ignored else ''}; {ACCEPTED}"

@@ -12,7 +12,7 @@ import numpy as np
 from model.data.folders import folder_source
 from model.data.loader import Dataset, Subset
 from model.data.packed import BadDataset, PackedSet, Split
-from model.data.sources import EncodedSource
+from model.data.sources import EncodedSource, Report
 
 __all__ = ["divided", "folder_splits", "named_split", "shuffled", "training_and_validation"]
 
@@ -40,19 +40,19 @@ def divided(source: EncodedSource, fraction: float) -> tuple[EncodedSource, Enco
     train, validation = (
         [p for p, out in zip(source.images, held, strict=True) if out is side] for side in (False, True)
     )
-    return replace(source, images=train), replace(source, images=validation)
+    return replace(source, images=train), replace(source, images=validation, ignored={})
 
 
-def folder_splits(path: Path, size: int, fraction: float) -> dict[str, EncodedSource]:
+def folder_splits(path: Path, size: int, fraction: float, report: Report = lambda *_: None) -> dict[str, EncodedSource]:
     """Return the splits "train", shuffled, and "val" of a folder of class folders, or of its subfolders train and val.
 
     Without a subfolder val, `fraction` of the images are held out; "val" is absent when that leaves none. Raises
     BadDataset.
     """
     given = path / "train"
-    train = folder_source(given if given.is_dir() else path, size)
+    train = folder_source(given if given.is_dir() else path, size, report=report)
     if given.is_dir() and (path / "val").is_dir():
-        return {"train": shuffled(train), "val": folder_source(path / "val", size, train.classes)}
+        return {"train": shuffled(train), "val": folder_source(path / "val", size, train.classes, report)}
     train, validation = divided(train, fraction)
     if not len(train):
         raise BadDataset(f"{path}: too few images, all {len(validation)} are held out for validation")

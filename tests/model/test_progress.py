@@ -38,6 +38,23 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds_and_at_the_end(clo
     ]
 
 
+def test_a_job_whose_end_is_not_known_counts(clock: list[float]) -> None:
+    stream = io.StringIO()
+    meter = Meter("list", 0, "images", stream=stream)
+    for images in (100, 220):
+        clock[0] += 10
+        meter.show(images)
+    assert stream.getvalue().splitlines() == [
+        "list: 100 images, 10 images a second",
+        "list: 220 images, 11 images a second",
+    ]
+    stream = Terminal()
+    meter = Meter("list", 0, "images", stream=stream)
+    meter.show(220)
+    meter.close()
+    assert "list: 220 images [" in stream.getvalue()
+
+
 def test_a_line_said_between_is_a_line() -> None:
     for stream in (io.StringIO(), Terminal()):
         meter = Meter("training", 10, "images", stream=stream)
