@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from model.data.ilsvrc import ilsvrc_sources
+from model.data.listing import counted
 from model.data.packed import BadDataset
 from model.data.packing import pack
 from model.data.sources import EncodedSource
@@ -39,7 +40,8 @@ def sources(config: Config) -> tuple[str, dict[str, EncodedSource]]:
     """Return the dataset's name and a source for each split. Raises BadDataset."""
     archives = (config.ilsvrc_train, config.ilsvrc_validation, config.devkit)
     if config.images is not None and archives == (None, None, None):
-        return config.images.resolve().name, folder_splits(config.images, config.size, config.validation)
+        splits = folder_splits(config.images, config.size, config.validation, counting("images"))
+        return config.images.resolve().name, splits
     train, validation, devkit = archives
     if config.images is not None or train is None or validation is None or devkit is None:
         raise BadDataset("give --images, or --ilsvrc-train, --ilsvrc-validation and --devkit together")
@@ -52,11 +54,14 @@ def job(config: Config) -> None:
     if config.size < 1:
         raise BadDataset(f"a side of {config.size} pixels: at least 1 is accepted")
     name, splits = sources(config)
+    for split, source in splits.items():
+        if source.ignored:
+            print(f"{split}: {counted(source.ignored)}")
     out = config.out or Path("data") / name
     packed = pack(out, splits, encoding=config.encoding, report=counting("images"))
-    for split in map(packed.split, packed.splits):
-        print(f"{split.folder}: {len(split):,} images, {len(split.skipped):,} left out")
-        for skipped, reason in split.skipped[:10]:
+    for part in map(packed.split, packed.splits):
+        print(f"{part.folder}: {len(part):,} images, {len(part.skipped):,} left out")
+        for skipped, reason in part.skipped[:10]:
             print(f"  {skipped}: {reason}")
     print(f"{out}: {packed.size} x {packed.size} pixels, {len(packed.classes)} classes, {packed.encoding}")
 

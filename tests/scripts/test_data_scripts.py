@@ -27,8 +27,10 @@ def test_prepare_dataset_packs_a_folder_and_says_what_was_left_out(tmp_path: Pat
         file = tmp_path / "images" / f"c{number % 3}" / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(encoded(photograph(seed=number)) if number != 4 else b"<html>")
+    (tmp_path / "images" / "c0" / "notes.txt").touch()
     done = script("prepare_dataset", "--images", tmp_path / "images", "--size", "16", "--out", tmp_path / "set")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("1 other files ignored (1 .txt)") == 1
     assert "c1/4.png: not an image in a known format" in done.stdout
     assert "16 x 16 pixels, 3 classes, raw" in done.stdout
     packed = PackedSet.open(tmp_path / "set")
