@@ -1,7 +1,8 @@
 """A trained network as one file: weights, layer table, recipe, classes and where they came from.
 
 It is a safetensors file, always in the one-process form, so any number of processes can write or read it. It is
-replaced in one step: a reader finds the old file or the new one.
+replaced in one step: a reader finds the old file or the new one. Its tensors are NumPy arrays, so that answering on a
+CPU does not import torch.
 """
 
 import hashlib
@@ -11,13 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
-from torch import Tensor
+from safetensors.numpy import save as to_bytes
 
 import files
-from model.network.alexnet import AlexNet
 from model.network.tables import Conv, Dense, ResponseNorm, Table
 from model.preprocess import Recipe
 
@@ -38,20 +38,23 @@ class Checkpoint:
     table: Table
     recipe: Recipe
     classes: tuple[str, ...]
-    weights: Mapping[str, Tensor]  # conv1.weight ... fc8.bias, float32, one-process form
-    mean_image: Tensor  # float32 (S, S, 3), RGB, 0-255
+    weights: Mapping[str, NDArray[np.float32]]  # conv1.weight ... fc8.bias, one-process form
+    mean_image: NDArray[np.float32]  # (S, S, 3), RGB, 0-255
     provenance: Mapping[str, Any] = field(default_factory=dict)  # JSON: data, epochs, accuracy, versions, ...
 
-    def network(self) -> AlexNet:
-        """Return the network with these weights. Raises BadCheckpoint when the weights are not the table's."""
-        with torch.device("meta"):
-            network = AlexNet(self.table, len(self.classes))
-        try:
-            network.load_state_dict({name: tensor.clone() for name, tensor in self.weights.items()}, assign=True)
-        except RuntimeError as error:
-            reason = "; ".join(line.strip() for line in str(error).splitlines()[1:])
-            raise BadCheckpoint(f"the weights are not those of table {self.table.name!r}: {reason}") from error
-        return network
+    def check_weights(self) -> None:
+        """Raise BadCheckpoint when the weights are not those of the table and the classes."""
+        wanted = self.table.shapes(len(self.classes))
+        found = {name: array.shape for name, array in self.weights.items()}
+        wrong = [f"no {name}" for name in wanted if name not in found]
+        wrong += [f"{name}, which the table has not" for name in found if name not in wanted]
+        wrong += [
+            f"{name} {found[name]}, not {wanted[name]}"
+            for name in wanted
+            if found.get(name) not in (None, wanted[name])
+        ]
+        if wrong:
+            raise BadCheckpoint(f"the weights are not those of table {self.table.name!r}: {'; '.join(wrong)}")
 
     def fingerprints(self) -> dict[str, str]:
         """Return the SHA-256 of "weights" (and the mean image) and of "recipe" (and table and classes).
@@ -59,9 +62,9 @@ class Checkpoint:
         Two checkpoints with equal fingerprints give the same answers.
         """
         digest = hashlib.sha256()
-        for name, tensor in sorted({**self.weights, MEAN: self.mean_image}.items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        for name, array in sorted({**self.weights, MEAN: self.mean_image}.items()):
+            digest.update(f"{name} torch.{array.dtype} {array.shape}\n".encode())  # as when they were torch's
+            digest.update(np.ascontiguousarray(array).data)
         recipe = json.dumps(_description(self), sort_keys=True).encode()
         return {"weights": digest.hexdigest(), "recipe": hashlib.sha256(recipe).hexdigest()}
 
@@ -69,9 +72,9 @@ class Checkpoint:
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` to `path`, whole or not at all. Raises OSError (disk full, say); the old file stays."""
     about = {**_description(checkpoint), "provenance": dict(checkpoint.provenance)}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.weights.items()}
+    arrays = {**checkpoint.weights, MEAN: checkpoint.mean_image}
     data = to_bytes(
-        {**tensors, MEAN: checkpoint.mean_image.cpu().contiguous()},
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()},
         metadata={"format": FORMAT, "about": json.dumps(about, sort_keys=True)},
     )
     files.make_folder(path.parent)
@@ -87,12 +90,14 @@ def load(path: Path) -> Checkpoint:
     except OSError as error:
         raise BadCheckpoint(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise BadCheckpoint(f"{path}: not a whole safetensors file: {error}") from error
-    if broken := next((name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()), None):
+    if other := next((f"{name} is {a.dtype}" for name, a in arrays.items() if a.dtype != np.float32), None):
+        raise BadCheckpoint(f"{path}: {other}; only float32 is read")
+    if broken := next((name for name, array in arrays.items() if not np.isfinite(array).all()), None):
         raise BadCheckpoint(f"{path}: {broken} holds a number that is not finite: the file is damaged")
     if about.get("format") != FORMAT:
         raise BadCheckpoint(f"{path}: its format is {about.get('format')!r}, this code reads {FORMAT!r}")
@@ -102,8 +107,8 @@ def load(path: Path) -> Checkpoint:
             table=_table(described["table"]),
             recipe=Recipe(**described["recipe"]),
             classes=tuple(described["classes"]),
-            mean_image=tensors.pop(MEAN),
-            weights=tensors,
+            mean_image=arrays.pop(MEAN),
+            weights=arrays,
             provenance=described["provenance"],
         )
     except (KeyError, TypeError, ValueError) as error:

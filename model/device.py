@@ -1,22 +1,41 @@
-"""Where a network computes: the device that a name stands for, and what to call it."""
+"""Where a network computes: the device that a name stands for, and what to call it.
 
+torch takes seconds to import and is not needed on a CPU, so it is imported only where a GPU may be.
+"""
+
+import ctypes
 import os
 import platform
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["NoSuchDevice", "choose_device", "device_name"]
+__all__ = ["NoSuchDevice", "choose_device", "device_name", "is_cpu"]
 
 
 class NoSuchDevice(ValueError):
     """The device that was asked for is not on this machine."""
 
 
-def choose_device(device: str) -> torch.device:
+def is_cpu(device: str) -> bool:
+    """Return whether a device's name stands for the CPU, without torch where there is none or no NVIDIA driver.
+
+    Raises NoSuchDevice.
+    """
+    if device == "cpu" or (device == "auto" and not (_has_driver() and find_spec("torch"))):
+        return True
+    return choose_device(device).type == "cpu"
+
+
+def choose_device(device: str) -> "torch.device":
     """Return the device that "auto" (the first GPU where there is one, else the CPU), "cpu", "cuda" or "cuda:N" names.
 
     Raises NoSuchDevice.
     """
+    import torch
+
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -29,11 +48,21 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: "torch.device") -> str:
     """Return the GPU's model, or the processor's and how many cores it has."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.get_device_name(device)
     return f"{_processor()}, {os.cpu_count()} cores"
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("libcuda.so.1" if os.name == "posix" else "nvcuda.dll")
+    except OSError:
+        return False
+    return True
 
 
 def _processor() -> str:

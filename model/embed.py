@@ -1,74 +1,86 @@
-"""Run a trained network: images in, class probabilities and the 4096 features of the last hidden layer out.
+"""A trained network at work: images in, class probabilities and the 4096 features of the last hidden layer out.
 
-The batch job, the service and the evaluation use the same `Embedder`; torch becomes NumPy here. B images, S pixels the
-stored side, F the embedding's length (4096).
+The batch job, the service and the evaluation use the same `Embedder`. B images, S pixels the stored side, C the crop's,
+F the embedding's length (4096).
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from model.checkpoint import BadCheckpoint, Checkpoint
-from model.device import choose_device
-from model.precision import full_float32
+from model.checkpoint import Checkpoint
+from model.forward.engines import EngineName, open_forward
 from model.preprocess import MAX_PIXELS, network_input, stored_image, ten_views
 
 __all__ = ["Embedder"]
 
-BATCH = {"cpu": 64, "cuda": 1024}  # images in one pass of the network: they fill the device, not its memory
+PIXELS = {
+    "cpu": 1 << 22,
+    "cuda": 1 << 26,
+}  # of network input in one pass: 83 crops of 224 x 224 on a CPU, 1,337 on a GPU
+VIEWS = 10
+
+Features = NDArray[np.float32]
+Probabilities = NDArray[np.float32]
 
 
 class Embedder:
     """A checkpoint's network on a device. Not for two threads at once."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
-        """Raises BadCheckpoint for weights that do not fit their table, NoSuchDevice."""
-        if checkpoint.recipe.precision != "float32":
-            raise BadCheckpoint(f"this code embeds in float32, the checkpoint asks for {checkpoint.recipe.precision!r}")
+    def __init__(self, checkpoint: Checkpoint, device: str = "auto", engine: EngineName = "auto") -> None:
+        """Raises BadCheckpoint for weights that do not fit their table, NoSuchDevice, NoSuchEngine."""
         self.checkpoint = checkpoint
         self.classes, self.recipe = checkpoint.classes, checkpoint.recipe
         self.width = checkpoint.table.width
-        self.device = choose_device(device)
-        self._network = checkpoint.network().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._mean = checkpoint.mean_image.to(self.device)
+        self._forward = open_forward(checkpoint, device, engine)
+        self.engine, self.device = self._forward.engine, self._forward.device
+        self._mean = self._forward.array(checkpoint.mean_image)
+
+    @property
+    def batch(self) -> int:
+        """Images in one pass of the network, a power of two: as many as fill the device, up to 512 on a CPU."""
+        kind = self.device.partition(":")[0]
+        return min(1 << (PIXELS[kind] // self.recipe.crop**2).bit_length() - 1, 512 if kind == "cpu" else 8192)
 
     def prepare(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
         """Encoded image -> stored image (S, S, 3). Raises BadImage. Safe in any thread."""
         return stored_image(data, self.recipe.stored, max_pixels=max_pixels)
 
-    def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def __call__(self, images: NDArray[np.uint8]) -> tuple[Probabilities, Features]:
         """Infer stored images (B, S, S, 3): probabilities (B, classes) and features (B, F) of the central crop."""
-        parts = [self._central(batch) for batch in self._batches(images)]
-        probabilities, features = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+        probabilities = np.empty((len(images), len(self.classes)), np.float32)
+        features = np.empty((len(images), self.width), np.float32)
+        for rows in _slices(len(images), self.batch):
+            x = network_input(self._forward.array(images[rows]), self._mean, self.recipe.crop)
+            logits, features[rows] = self._forward(x)
+            probabilities[rows] = _softmax(logits)
         return probabilities, features
 
-    def ten_views(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def ten_views(self, images: NDArray[np.uint8]) -> Probabilities:
         """Stored images (B, S, S, 3) -> probabilities (B, classes), the mean over ten views (section 4.1)."""
-        parts = []
-        for batch in self._batches(images):
-            views = [self._forward(view)[0] for view in ten_views(batch, self._mean, self.recipe.crop)]
-            parts.append(torch.stack(views).mean(dim=0))
-        return torch.cat(parts).cpu().numpy()
+        probabilities = np.empty((len(images), len(self.classes)), np.float32)
+        for rows in _slices(len(images), max(1, self.batch // VIEWS)):
+            views = list(ten_views(self._forward.array(images[rows]), self._mean, self.recipe.crop))
+            logits, _ = self._forward(self._forward.joined(views))
+            of_views = _softmax(logits).reshape(VIEWS, -1, len(self.classes))
+            probabilities[rows] = of_views.mean(axis=0)
+        return probabilities
 
-    def probabilities_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def probabilities_of(self, features: Features) -> Probabilities:
         """Features (B, F) that this network made -> probabilities (B, classes), through its last layer alone."""
-        with torch.inference_mode(), full_float32(repeatable=True):
-            x = torch.from_numpy(np.ascontiguousarray(features)).to(self.device)
-            logits: Tensor = self._network.dense(self.checkpoint.table.last, x, test=True)
-            return logits.softmax(dim=1).cpu().numpy()
+        table, weights = self.checkpoint.table, self.checkpoint.weights
+        read = features * np.float32(table.test_scales[table.last])
+        return _softmax(read @ weights[f"{table.last}.weight"].T + weights[f"{table.last}.bias"])
 
-    def _batches(self, images: NDArray[np.uint8]) -> Iterator[Tensor]:
-        for start in range(0, len(images), BATCH[self.device.type]):
-            batch = np.ascontiguousarray(images[start : start + BATCH[self.device.type]])
-            yield torch.from_numpy(batch).to(self.device)
 
-    def _central(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        return self._forward(network_input(batch, self._mean, self.recipe.crop))
+def _slices(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))
 
-    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.inference_mode(), full_float32(repeatable=True):
-            logits, features = self._network(x)
-            return logits.softmax(dim=1), features
+
+def _softmax(logits: NDArray[Any]) -> Probabilities:
+    """(B, classes) -> the same; the largest logit is subtracted so that none overflows."""
+    powers: Probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers

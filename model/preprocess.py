@@ -1,6 +1,7 @@
 """Bytes -> stored image -> network input, the same for evaluating, indexing and serving. The checkpoint has its recipe.
 
-S is the stored side (256; 32 for CIFAR-10), C the crop that the network sees (224; 28), B images in a batch.
+S is the stored side (256; 32 for CIFAR-10), C the crop that the network sees (224; 28), B images in a batch. What
+follows decoding is written once for NumPy arrays and torch tensors: answering on a CPU does not import torch.
 """
 
 import io
@@ -8,21 +9,24 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "MAX_PIXELS",
     "BadImage",
+    "EmbeddingPrecision",
     "Recipe",
     "TooManyPixels",
     "central",
     "decoded",
-    "minus_mean",
+    "mean_crop",
     "network_input",
     "square",
     "stored_image",
@@ -30,6 +34,9 @@ __all__ = [
 ]
 
 MAX_PIXELS = 100_000_000  # an image's width x height; decoding takes 4 to 12 bytes of memory a pixel
+
+Array = TypeVar("Array", "Tensor", NDArray[Any])
+EmbeddingPrecision = Literal["float32", "bfloat16"]
 
 # Raster formats only: Pillow would also hand EPS to Ghostscript, which runs the file as a program.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -62,7 +69,7 @@ class Recipe:
     stored: int  # S, pixels: side of the stored image
     crop: int  # C, pixels: side of the network's input
     resample: str = "bicubic"  # antialiased, one pass
-    precision: str = "float32"  # of the network's arithmetic when it embeds
+    precision: EmbeddingPrecision = "float32"  # of the network's arithmetic when it embeds
     version: int = 1  # of stored_image and network_input: raised when their output changes
 
     def __post_init__(self) -> None:
@@ -70,6 +77,8 @@ class Recipe:
             raise ValueError(f"a crop of {self.crop} pixels does not fit a stored image of {self.stored}")
         if (self.resample, self.version) != ("bicubic", 1):
             raise ValueError(f"{self!r}: this code resizes bicubic, version 1")
+        if self.precision not in get_args(EmbeddingPrecision):
+            raise ValueError(f"a precision of {self.precision!r}: float32 and bfloat16 are accepted")
 
 
 def stored_image(data: bytes, size: int, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -170,16 +179,16 @@ def central(size: int, crop: int) -> slice:
     return slice(start, start + crop)
 
 
-def minus_mean(crops: Tensor, mean_image: Tensor, out: Tensor | None = None) -> Tensor:
-    """uint8 (B, C, C, 3) -> float32 of the same shape, into `out` if given: minus the mean image's central crop.
+def mean_crop(mean_image: Array, crop: int) -> Array:
+    """float32 (S, S, 3) -> (C, C, 3): what is subtracted from every crop.
 
-    The mean's crop is the central one, wherever the images' crops were taken, as in the 2012 code.
+    It is the central crop, wherever the image's own crop was taken, as in the 2012 code.
     """
-    window = central(mean_image.shape[0], crops.shape[1])
-    return torch.sub(crops, mean_image[window, window], out=out)
+    window = central(mean_image.shape[0], crop)
+    return mean_image[window, window]
 
 
-def network_input(images: Tensor, mean_image: Tensor, crop: int) -> Tensor:
+def network_input(images: Array, mean_image: Array, crop: int) -> Array:
     """uint8 (B, S, S, 3) -> float32 (B, 3, C, C), channels last in memory: the central crop minus the mean image's.
 
     The scale stays 0-255: there is no division by a standard deviation. `mean_image` is float32 (S, S, 3), on the
@@ -189,19 +198,24 @@ def network_input(images: Tensor, mean_image: Tensor, crop: int) -> Tensor:
     if images.shape[1:] != (size, size, 3) or mean_image.shape != (size, size, 3):
         raise ValueError(f"images {tuple(images.shape)} do not fit the mean image {tuple(mean_image.shape)}")
     window = central(size, crop)
-    return minus_mean(images[:, window, window], mean_image).permute(0, 3, 1, 2)
+    return _channels_first(images[:, window, window] - mean_crop(mean_image, crop))
 
 
-def ten_views(images: Tensor, mean_image: Tensor, crop: int) -> Iterator[Tensor]:
+def ten_views(images: Array, mean_image: Array, crop: int) -> Iterator[Array]:
     """uint8 (B, S, S, 3) -> ten times float32 (B, 3, C, C): four corners and the centre, then their mirror images.
 
-    Section 4.1's test views; the prediction is the mean of the ten softmax outputs. They are made one at a time, so
-    that memory holds one batch.
+    Section 4.1's test views; the prediction is the mean of the ten softmax outputs.
     """
     size = mean_image.shape[0]
     margin, centre = size - crop, central(size, crop).start
     offsets = [(0, 0), (0, margin), (centre, centre), (margin, 0), (margin, margin)]
+    mirrored = list(range(crop - 1, -1, -1))  # torch has no negative steps
     for mirror in (False, True):
         for top, left in offsets:
             view = images[:, top : top + crop, left : left + crop]
-            yield minus_mean(view.flip(2) if mirror else view, mean_image).permute(0, 3, 1, 2)
+            yield _channels_first((view[:, :, mirrored] if mirror else view) - mean_crop(mean_image, crop))
+
+
+def _channels_first(pixels: Array) -> Array:
+    """(B, C, C, 3) -> (B, 3, C, C), the same memory."""
+    return pixels.swapaxes(1, 3).swapaxes(2, 3)

@@ -37,7 +37,7 @@ def job(config: Config) -> None:
     checkpoint = imported(config.source, config.kind, config.mean, config.classes)
     with files.translated(config.out, cannot=Refused, full=Refused):
         save(config.out, checkpoint)
-    count, table = sum(tensor.numel() for tensor in checkpoint.weights.values()), checkpoint.table
+    count, table = sum(array.size for array in checkpoint.weights.values()), checkpoint.table
     print(f"{config.out}: table {table.name}, {len(checkpoint.classes)} classes, {count:,} parameters")
     mean = "its own constants" if table.name == "torchvision" else config.mean or "Caffe's mean colour (no --mean)"
     print(f"images: {checkpoint.recipe.stored} pixels stored, central {table.crop} used, mean: {mean}")

@@ -56,7 +56,7 @@ class Engine:
         self._max_pixels = max_pixels
         self.classes = embedder.classes
         self.checkpoint = embedder.checkpoint
-        self.device, self.search_device = str(embedder.device), searcher.device
+        self.device, self.search_device = embedder.device, searcher.device
         self.manifest = generation.manifest
         self.model = self.manifest.fingerprints["weights"][:SHORT]
         self.edition = self.manifest.fingerprints["catalogue"][:SHORT]  # changes when any thumbnail changes
@@ -127,8 +127,8 @@ def load_engine(settings: Settings) -> Engine:
         checkpoint = load_checkpoint(generation.checkpoint)
         _check_pair(checkpoint, generation)
         embedder = Embedder(checkpoint, settings.device)
-        gpus = gpus_of(str(embedder.device))
-        if embedder.device.type == "cuda" and not gpus:
+        gpus = gpus_of(embedder.device)
+        if embedder.device != "cpu" and not gpus:
             logging.getLogger(__name__).warning("FAISS cannot use %s here: the CPU searches", embedder.device)
         searcher = FlatIndex(generation.features, generation.ids, gpus=gpus, float16=settings.float16)
         engine = Engine(embedder, generation, searcher, max_pixels=settings.max_pixels)

@@ -48,8 +48,7 @@ class AlexNet(nn.Module):
         self.columns = table.columns if columns is None else columns
         self.slices = table.columns // self.columns if slices is None else slices
         self.exchange = exchange
-        before = (None, *table.rows[:-1])
-        self._test_scale = {name: _test_scale(row) for name, row in zip(table.named, before, strict=True)}
+        self._test_scale = table.test_scales
         in_channels, pixels = 3, table.crop  # maps of all columns, and their side
         for name, row in table.named.items():
             if isinstance(row, Conv):
@@ -118,11 +117,6 @@ def _dropped(x: Tensor, kept: Tensor, row: Dense) -> Tensor:
     """A hidden layer's outputs in training, in x's type: a bool mask and a plain number do not widen bfloat16."""
     x = x * kept
     return x * (1 / (1 - row.dropout)) if row.scaling == "train" else x
-
-
-def _test_scale(before: Conv | Dense | None) -> float:
-    """Return the factor on what the layer after `before` reads in the test pass."""
-    return 1 - before.dropout if isinstance(before, Dense) and before.scaling == "test" else 1.0
 
 
 def initialise(network: AlexNet, generator: torch.Generator) -> AlexNet:

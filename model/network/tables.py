@@ -120,6 +120,30 @@ class Table:
                 return width
         raise ValueError(f"table {self.name!r} must end in a hidden fully connected layer and Dense(None), the classes")
 
+    @property
+    def test_scales(self) -> dict[str, float]:
+        """By layer: the factor on what it reads in the test pass, which makes up for the dropout before it."""
+        before = (None, *self.rows[:-1])
+        return {
+            name: 1 - row.dropout if isinstance(row, Dense) and row.scaling == "test" else 1.0
+            for name, row in zip(self.named, before, strict=True)
+        }
+
+    def shapes(self, classes: int) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter of the whole network by name, as in conv1.weight (96, 3, 11, 11)."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        kernel: tuple[int, ...]
+        maps, pixels = 3, self.crop  # that the layer reads, all columns together
+        for name, row in self.named.items():
+            if isinstance(row, Conv):
+                seen, kernel = (maps // self.columns if row.sees == "own" else maps), (row.kernel,) * 2
+                units, pixels = row.channels, row.side(pixels)
+            else:
+                seen, kernel, pixels = maps * pixels * pixels, (), 1
+                units = classes if row.units is None else row.units
+            shapes[f"{name}.weight"], shapes[f"{name}.bias"], maps = (units, seen, *kernel), (units,), units
+        return shapes
+
 
 # 224 input pixels give 55 outputs because the last window hangs three pixels over the right and bottom edge (the 2012
 # code counts windows with ceil); pooling at 55, 27 and 13 needs no such care.

@@ -62,8 +62,8 @@ def imported(
         table=table,
         recipe=Recipe(stored=STORED, crop=table.crop),
         classes=_classes(classes, weights[f"{table.last}.bias"].numel()),
-        weights={name: tensor.to(torch.float32).contiguous() for name, tensor in weights.items()},
-        mean_image=_mean(kind, mean),
+        weights={name: tensor.to(torch.float32).numpy() for name, tensor in weights.items()},
+        mean_image=_mean(kind, mean).numpy(),
         provenance=provenance,
     )
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from model.network.alexnet import AlexNet
 from model.network.tables import Conv, Dense, ResponseNorm, Table
 
 __all__ = ["CAFFE", "CAFFE_MEAN", "TORCHVISION", "TORCHVISION_MEAN", "BadWeights", "from_caffe", "from_torchvision"]
@@ -118,11 +117,10 @@ def from_torchvision(state: Mapping[str, Tensor], table: Table = TORCHVISION) ->
 
 def _fitted(found: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
     """Return the tensors in the table's shapes, with ones in front dropped or added. Raises BadWeights."""
-    with torch.device("meta"):
-        expected = AlexNet(table, found[f"{table.last}.bias"].numel()).state_dict()
+    expected = table.shapes(found[f"{table.last}.bias"].numel())
     fitted = {}
     for name, tensor in found.items():
-        shape = tuple(expected[name].shape)
+        shape = expected[name]
         if _significant(tensor.shape) != _significant(shape):
             raise BadWeights(f"{name} is {_sides(tensor.shape)}, table {table.name!r} has {_sides(shape)}")
         if not tensor.isfinite().all():

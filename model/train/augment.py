@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.preprocess import minus_mean
+from model.preprocess import mean_crop
 from model.randomness import Stream, numpy_generator
 from model.train.recipes import TrainingRecipe
 
@@ -73,6 +73,7 @@ def augment(
     # (B, 1, C * 3): added to a row of pixels at a time, which costs less than three numbers at a time.
     offsets = None if augmentation.alpha is None else parameters[:, 3:] @ basis
     offsets = None if offsets is None else offsets.repeat(1, recipe.crop)[:, None]
+    mean = mean_crop(mean_image, recipe.crop)
     pixels = torch.empty((len(images), recipe.crop, recipe.crop, 3), device=images.device)
     on_cpu = images.device.type == "cpu"
     block = max(1, BLOCK_BYTES // (recipe.crop**2 * 3 * 4)) if on_cpu else len(images)
@@ -82,7 +83,7 @@ def augment(
             taken = _copied(images[rows], augmentation.rows(rows), recipe.crop)
         else:
             taken = _gathered(images, parameters, recipe.crop)
-        part = minus_mean(taken, mean_image, out=pixels[rows])
+        part = torch.sub(taken, mean, out=pixels[rows])
         if offsets is not None:
             part.view(len(part), recipe.crop, -1).add_(offsets[rows])
             if recipe.colour == "stdev":

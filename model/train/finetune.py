@@ -7,7 +7,9 @@ are divided by ten.
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.checkpoint import BadCheckpoint, Checkpoint
@@ -24,7 +26,7 @@ class Start:
 
     table: Table
     weights: dict[str, Tensor]  # the one-process form, the run's own copies
-    mean_image: Tensor  # float32 (S, S, 3): the checkpoint's, not the new images'
+    mean_image: NDArray[np.float32]  # (S, S, 3): the checkpoint's, not the new images'
     frozen: tuple[str, ...]  # names of layers that keep their weights, in the table's order
 
 
@@ -36,7 +38,7 @@ def start(
     The last layer is kept as well when the classes are the checkpoint's own, in its order. frozen: names of layers that
     will not learn. Raises BadCheckpoint for weights that are not their table's and for layers that cannot be frozen.
     """
-    checkpoint.network()  # refuses weights that are not the table's
+    checkpoint.check_weights()
     table = checkpoint.table
     last, anew = table.last, classes != checkpoint.classes
     unknown = sorted({*frozen} - {*table.named})
@@ -48,7 +50,7 @@ def start(
         )
     if {*frozen} == {*table.named}:
         raise BadCheckpoint("every layer is frozen: there is nothing to learn")
-    weights = {name: tensor.clone() for name, tensor in checkpoint.weights.items()}
+    weights = {name: torch.tensor(array) for name, array in checkpoint.weights.items()}  # copies
     if anew:
         weight, bias = torch.empty(len(classes), table.width), torch.empty(len(classes))
         initialise_layer(table.rows[-1], weight, bias, generator)

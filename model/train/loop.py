@@ -227,7 +227,7 @@ class Trainer:
             table=self.task.table,
             recipe=Recipe(stored=recipe.stored, crop=recipe.crop),
             classes=self.task.classes,
-            weights=weights,
-            mean_image=torch.from_numpy(self.task.mean_image),
+            weights={name: tensor.detach().cpu().numpy() for name, tensor in weights.items()},
+            mean_image=self.task.mean_image,
             provenance={**self.provenance, **asdict(epoch)},
         )

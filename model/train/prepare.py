@@ -62,7 +62,7 @@ def prepare(
         classes=packed.classes,
         train=learn,
         validation=validate,
-        mean_image=begun.mean_image.numpy() if begun else packed.mean_image,
+        mean_image=begun.mean_image if begun else packed.mean_image,
         pca=packed.pca,
         seed=config.seed,
         bf16=use_bf16(config.precision, device),

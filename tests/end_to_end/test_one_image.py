@@ -49,9 +49,9 @@ def by_the_trainer(folder: Path, out: Path) -> tuple[list[str], NDArray[np.float
     """Return names and embeddings of a folder's images, computed as validation does: packed, loaded, embedded."""
     packed = pack(out, {"train": folder_source(folder, 32)})
     checkpoint, split = network(), packed.split("train")
-    mean = checkpoint.mean_image.numpy()
-    task = TrainingTask(TABLE, CIFAR, CLASSES, split, split, mean, packed.pca, seed=0, bf16=False)
-    learner = Learner(task, OneProcess(torch.device("cpu")), checkpoint.weights)
+    task = TrainingTask(TABLE, CIFAR, CLASSES, split, split, checkpoint.mean_image, packed.pca, seed=0, bf16=False)
+    tensors = {name: torch.tensor(array) for name, array in checkpoint.weights.items()}
+    learner = Learner(task, OneProcess(torch.device("cpu")), tensors)
     parts = []
     with torch.inference_mode():
         for batch in read(split, in_order(len(split), 512), 32, learner.device):

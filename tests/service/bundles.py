@@ -14,6 +14,7 @@ from model.network.tables import Conv, Dense, Table
 from model.preprocess import Recipe
 from scripts import build_index
 from tests.images import encoded, photograph
+from tests.model.weights import arrays, grey
 
 CLASSES = ("cat", "dog", "frog")
 EACH = 10  # images in a class; image 10 i + j is image j of class i
@@ -41,8 +42,7 @@ def image_file(image_id: int) -> bytes:
 def network(seed: int = 0) -> Checkpoint:
     """Return an untrained network."""
     drawn = initialise(AlexNet(TABLE, len(CLASSES)), torch.Generator().manual_seed(seed))
-    mean = torch.full((32, 32, 3), 120.0)
-    return Checkpoint(TABLE, Recipe(stored=32, crop=28), CLASSES, drawn.state_dict(), mean, {})
+    return Checkpoint(TABLE, Recipe(stored=32, crop=28), CLASSES, arrays(drawn.state_dict()), grey(32), {})
 
 
 def build(folder: Path) -> Path:

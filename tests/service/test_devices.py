@@ -6,7 +6,6 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import Checkpoint
@@ -22,7 +21,7 @@ class OnGpu(Embedder):
 
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
         super().__init__(checkpoint, "cpu")
-        self.device = torch.device(device)
+        self.device = device
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return Embedder(self.checkpoint, "cpu")(images)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from index import BadBundle
 from index.generation import fingerprint
@@ -16,6 +15,7 @@ from model.device import NoSuchDevice
 from model.preprocess import Recipe
 from service.engine import Mismatch, load_engine
 from service.settings import Settings
+from tests.model.weights import grey
 from tests.service.bundles import network
 
 
@@ -46,7 +46,7 @@ def test_another_networks_weights_are_refused(copy: Path) -> None:
 
 
 def test_another_recipe_is_refused(copy: Path) -> None:
-    other = replace(network(), recipe=Recipe(stored=36, crop=28), mean_image=torch.full((36, 36, 3), 120.0))
+    other = replace(network(), recipe=Recipe(stored=36, crop=28), mean_image=grey(36))
     put(copy, other)
     with pytest.raises(Mismatch, match=r"; recipe \w{12} in the index, \w{12} in the checkpoint;"):
         load_engine(Settings(bundle=copy))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import alexnet
 
 from model.checkpoint import Checkpoint, load, save
+from model.forward.torch_engine import network_of
 from model.network.alexnet import AlexNet
 from model.network.tables import Conv, Dense, ResponseNorm, Table
 from model.preprocess import Recipe, network_input
@@ -30,6 +31,7 @@ from tests.model.published.published_files import (
     old_caffemodel,
     onnx_model,
 )
+from tests.model.weights import arrays
 
 SMALL_CAFFE, SMALL_TORCHVISION = narrow(CAFFE), narrow(TORCHVISION)
 CLASSES = 7
@@ -43,9 +45,9 @@ def random_images(count: int = 2) -> NDArray[np.uint8]:
 
 def logits(checkpoint: Checkpoint, images: NDArray[np.uint8]) -> Tensor:
     """Through this project's own door."""
-    x = network_input(torch.from_numpy(images), checkpoint.mean_image, checkpoint.recipe.crop)
+    x = network_input(torch.from_numpy(images), torch.from_numpy(checkpoint.mean_image), checkpoint.recipe.crop)
     with torch.inference_mode():
-        out: Tensor = checkpoint.network()(x)[0]
+        out: Tensor = network_of(checkpoint)(x)[0]
     return out
 
 
@@ -135,7 +137,7 @@ def test_in_float64_the_two_caffe_networks_agree_to_rounding(bvlc: dict[str, lis
 def test_each_particular_of_the_caffe_table_shows_in_the_logits(wrong: Table, bvlc: dict[str, list[Tensor]]) -> None:
     images = random_images()
     mean = BGR_MEAN.permute(1, 2, 0).flip(2)
-    other = Checkpoint(wrong, Recipe(256, 227), tuple("abcdefg"), from_caffe(bvlc, wrong), mean)
+    other = Checkpoint(wrong, Recipe(256, 227), tuple("abcdefg"), arrays(from_caffe(bvlc, wrong)), mean.numpy())
     assert apart(logits(other, images), caffe_logits(bvlc, images, BGR_MEAN, torch.float32)) > 1e-3
 
 
@@ -194,7 +196,7 @@ def test_a_mean_may_be_one_colour_or_numpys_or_left_out(bvlc: dict[str, list[Ten
     np.save(array, BGR_MEAN.double().numpy())
 
     def mean(path: Path | None) -> Tensor:
-        return imported(source, mean=path, caffe=SMALL_CAFFE).mean_image
+        return torch.from_numpy(imported(source, mean=path, caffe=SMALL_CAFFE).mean_image)
 
     assert torch.equal(mean(colour), torch.tensor([123.0, 117.0, 104.0]).expand(256, 256, 3))
     assert torch.equal(mean(array), BGR_MEAN.permute(1, 2, 0).flip(2))

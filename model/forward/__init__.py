@@ -1,0 +1,1 @@
+"""The forward pass: the same network and weights on OpenVINO (a CPU) or torch (every device, and the reference)."""
