@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.checkpoint import BadCheckpoint, Checkpoint
+from model.data.class_names import people_names
 from model.data.loader import Dataset, in_order
 from model.data.packed import BadDataset, PackedSet
 
@@ -145,13 +146,14 @@ def check_fit(checkpoints: Mapping[str, Checkpoint], packed: PackedSet) -> None:
             raise BadCheckpoint(
                 f"{name} reads images of {checkpoint.recipe.stored} pixels, {packed.path} has {packed.size}"
             )
-        if checkpoint.classes != packed.classes:
-            pairs = enumerate(zip(checkpoint.classes, packed.classes, strict=False))
+        own, given = (
+            people_names(checkpoint.classes),
+            people_names(packed.classes),
+        )  # datasets were once packed with ids
+        if own != given:
+            pairs = enumerate(zip(own, given, strict=False))
             first = next((f": class {n} is {ours!r}, there {its!r}" for n, (ours, its) in pairs if ours != its), "")
-            raise BadCheckpoint(
-                f"{name} tells {len(checkpoint.classes)} classes apart, not the {len(packed.classes)} of "
-                f"{packed.path}{first}"
-            )
+            raise BadCheckpoint(f"{name} tells {len(own)} classes apart, not the {len(given)} of {packed.path}{first}")
 
 
 def table(results: Mapping[int, Mapping[str, Scores]]) -> str:

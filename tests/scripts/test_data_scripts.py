@@ -37,6 +37,19 @@ def test_prepare_dataset_packs_a_folder_and_says_what_was_left_out(tmp_path: Pat
     assert sum(len(packed.split(name)) for name in packed.splits) == 29
 
 
+def test_prepare_dataset_names_classes_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place in ("train/n03425413", "train/pug", "val/pug"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "1.png").write_bytes(encoded(photograph()))
+    (tmp_path / "names.csv").write_text("pug,small dog\ncat,cat\n")
+    job(Config(images=tmp_path, out=tmp_path / "set", size=16, class_names=tmp_path / "names.csv"))
+    packed = PackedSet.open(tmp_path / "set")
+    assert packed.classes == ("gas pump", "small dog")
+    assert sorted(packed.split("train").names) == ["n03425413/1.png", "pug/1.png"]
+    assert packed.split("val").labels.tolist() == [1]
+    assert "names.csv: 1 of its 2 names are for no folder here" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("config", "complaint"),
     [
@@ -45,6 +58,11 @@ def test_prepare_dataset_packs_a_folder_and_says_what_was_left_out(tmp_path: Pat
         (Config(images=Path(), validation=2), "at least 0 and below 1"),
         (Config(images=Path(), size=0), "at least 1 is accepted"),
         (Config(images=Path(), devkit=Path("kit")), "give --images, or"),
+        (Config(images=Path(), class_names=Path("absent.txt")), "absent.txt: cannot be read: No such file"),
+        (
+            Config(ilsvrc_train=Path(), ilsvrc_validation=Path(), devkit=Path(), class_names=Path()),
+            "--class-names is for --images",
+        ),
     ],
 )
 def test_prepare_dataset_refuses_before_it_writes(
