@@ -169,7 +169,6 @@ class Building:
             inputs=inputs,
             fingerprints={**inputs, **{part: fingerprint(path) for part, path in parts.items()}},
             sizes={part: path.stat().st_size for part, path in parts.items()},
-            engine=self.plan.engine,
         )
         files.replace(self._generation / MANIFEST, manifest.to_json().encode())
 

@@ -12,7 +12,6 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.sources import Source
 from model.device import NoSuchDevice
 from model.embed import Embedder
-from model.forward.engines import NoSuchEngine
 from model.preprocess import BadImage, TooManyPixels
 from model.thumbnails import thumbnail_type
 
@@ -23,7 +22,6 @@ __all__ = [
     "Checkpoint",
     "Embedder",
     "NoSuchDevice",
-    "NoSuchEngine",
     "PackedSet",
     "Source",
     "TooManyPixels",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import files
-from model.data.download import Digest, DownloadFailed, Published, download
+from model.data.download import Digest, DownloadFailed, Published, cache_folder, download
 from model.data.web import Patience
 from tests.homes import Home, direct, serving
 
@@ -146,3 +146,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("a file")
     with pytest.raises(DownloadFailed, match=r"folder.*: cannot be written: (Not a directory|File exists)"):
         get(wanted(NOTHING), tmp_path / "folder" / "file")
+
+
+def test_the_cache_lies_outside_the_checkout() -> None:
+    assert cache_folder({"XDG_CACHE_HOME": "/somewhere"}) == Path("/somewhere/fc7")
+    assert cache_folder({}) == cache_folder({"XDG_CACHE_HOME": ""}) == Path.home() / ".cache" / "fc7"
