@@ -3,9 +3,9 @@
 S pixels the stored side, F the embedding's length (4096).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from model.data.threads import ahead
 from model.embed import Embedder
 
 __all__ = ["EmbeddedBlock", "embed_collection"]
+
+LEAST = 128  # images in a block: each block is synced to the disk
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,33 @@ class EmbeddedBlock:
     identity: str  # of the images start <= id < stop, before they were read: Source.identity
 
 
-def embed_collection(embedder: Embedder, source: Source, start: int = 0, block: int = 512) -> Iterator[EmbeddedBlock]:
+def embed_collection(
+    embedder: Embedder, source: Source, start: int = 0, block: int | None = None
+) -> Generator[EmbeddedBlock, None, None]:
     """Embed a collection from image `start` on, `block` images at a time, in id order.
 
-    While the network works on one block the next one is read and decoded. An image that cannot be read is a row in its
-    block's `skipped`, never an error. A block's numbers depend on its images alone, so a job that stops between blocks
-    and goes on writes what it would have written. Raises BadCheckpoint when the collection's images have another size.
+    While the caller works on one block, a thread takes the next one through the network, and another reads and decodes
+    the one after that. Close the generator, or take all blocks, before the embedder is used for anything else: closing
+    waits for the block that is in the network. `block` is what fills the network, and at least LEAST, if not given.
+
+    An image that cannot be read is a row in its block's `skipped`, never an error; any other error is raised after the
+    blocks before it. A block's numbers depend on its images alone, so a job that stops between blocks and goes on
+    writes what it would have written. Raises BadCheckpoint when the collection's images have another size.
     """
     if source.size != embedder.recipe.stored:
         raise BadCheckpoint(f"the network reads images of {embedder.recipe.stored} pixels, not of {source.size}")
-    reads = (
-        partial(_read, source, first, min(first + block, len(source))) for first in range(start, len(source), block)
-    )
-    for images, read in ahead(reads):
-        features = embedder(images)[1] if len(images) else np.empty((0, embedder.width), np.float32)
-        yield replace(read, features=features)
+    step = block or max(LEAST, embedder.batch)
+    reads = (_read(source, first, min(first + step, len(source))) for first in range(start, len(source), step))
+    return ahead(_embedded(embedder, ahead(reads)))
+
+
+def _embedded(
+    embedder: Embedder, reads: Generator[tuple[NDArray[np.uint8], EmbeddedBlock], None, None]
+) -> Generator[EmbeddedBlock, None, None]:
+    with closing(reads):
+        for images, read in reads:
+            features = embedder(images)[1] if len(images) else np.empty((0, embedder.width), np.float32)
+            yield replace(read, features=features)
 
 
 def _read(source: Source, start: int, stop: int) -> tuple[NDArray[np.uint8], EmbeddedBlock]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +36,10 @@ def build(
         inputs, file, total=total, identity=source.identity, width=embedder.width, classes=source.classes
     ) as building:
         report("embed", building.done, total)
-        for block in embed_collection(embedder, source, building.done):
-            building.append(block)
-            report("embed", building.done, total)
+        with closing(embed_collection(embedder, source, building.done)) as blocks:
+            for block in blocks:
+                building.append(block)
+                report("embed", building.done, total)
         return building.publish()
 
 

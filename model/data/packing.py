@@ -71,12 +71,12 @@ def _pack_split(
 ) -> PackingProgress:
     files.make_folder(folder)
     progress = PackingProgress.load(folder, inputs, source.size)
-    jobs = (
-        partial(_block, source, at, min(at + BLOCK, len(source)), encoding)
+    blocks = (
+        _block(source, at, min(at + BLOCK, len(source)), encoding)
         for at in range(progress.position, len(source), BLOCK)
     )
     with PackedWriter(folder, source.size, encoding, progress) as writer:
-        for number, block in enumerate(ahead(jobs), start=1):
+        for number, block in enumerate(ahead(blocks), start=1):
             writer.append(block)
             if number % DURABLE == 0:
                 writer.commit()

@@ -1,12 +1,14 @@
-"""Reading and decoding in threads: a list on all cores, a stream one item ahead.
+"""Reading and decoding in threads: a list on all cores, and the stages of a pipeline, each one item ahead of the next.
 
-Threads are enough: Pillow, zlib and the disk work without holding the interpreter's lock.
+Threads are enough: Pillow, zlib, torch and the disk work without holding the interpreter's lock.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import lru_cache
+from itertools import islice
 from typing import TypeVar
 
 __all__ = ["ahead", "on_all_cores"]
@@ -14,20 +16,33 @@ __all__ = ["ahead", "on_all_cores"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+AT_ONCE = 16  # items that a thread takes at a time, at most: handing over one costs more than many a small image
+SHARES = 4  # for each thread, at least: so that none waits long for the others at the end
+
 
 def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """Return function(item) for each item, in order; the first error is raised. Not from within `function`."""
-    return list(_pool(os.getpid()).map(function, items))
+    everything = list(items)
+    size = max(1, min(AT_ONCE, len(everything) // (SHARES * (os.cpu_count() or 1))))
+    shares = [everything[start : start + size] for start in range(0, len(everything), size)]
+
+    def work(share: Sequence[Item]) -> list[Result]:
+        return [function(item) for item in share]
+
+    return [result for results in _pool(os.getpid()).map(work, shares) for result in results]
 
 
-def ahead(jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-    """Yield each job's result in order; the next job runs in a thread while the caller works on the last result."""
-    with ThreadPoolExecutor(1, "ahead") as thread:
-        running = (thread.submit(job) for job in jobs)  # lazily: one job ahead, no more
-        coming = next(running, None)
-        while coming is not None:
-            result, coming = coming.result(), next(running, None)
-            yield result
+def ahead(items: Generator[Result, None, None]) -> Generator[Result, None, None]:
+    """Yield the items in order; a thread makes the next one, and no other, while the caller works on the last.
+
+    An error in `items` is raised after the items that came before it. When the caller stops, the item in the making is
+    the last: then `items` is closed and the thread ends, before `close` returns.
+    """
+    with closing(items), ThreadPoolExecutor(1, "ahead") as thread:
+        coming = thread.submit(list, islice(items, 1))
+        while item := coming.result():
+            coming = thread.submit(list, islice(items, 1))
+            yield item.pop()
 
 
 @lru_cache(maxsize=1)

@@ -4,8 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from functools import partial
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from model.data.packing import pack
 from model.data.threads import ahead, on_all_cores
 from tests.model.data.test_packed import source
+from tests.waiting import wait_until
 
 
 def test_results_are_in_order_and_the_first_error_is_raised() -> None:
@@ -58,19 +58,42 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_next_job_runs_while_the_caller_works_and_no_other() -> None:
+def test_the_next_item_is_made_while_the_caller_works_and_no_other() -> None:
     begun: list[int] = []
 
-    def job(number: int) -> int:
-        begun.append(number)
-        return number
+    def items() -> Generator[int, None, None]:
+        for number in range(5):
+            begun.append(number)
+            yield number
 
-    results = ahead(partial(job, number) for number in range(5))
+    results = ahead(items())
     for number in range(4):
         assert next(results) == number
-        deadline = time.monotonic() + 30
-        while len(begun) < number + 2 and time.monotonic() < deadline:
-            time.sleep(0.001)
+        wait_until(lambda number=number: len(begun) >= number + 2)  # type: ignore[misc]
         assert begun == list(range(number + 2))
     assert list(results) == [4]
-    assert list(ahead([])) == []
+    assert list(ahead(number for number in range(0))) == []
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    results = ahead(1 // item for item in (1, 1, 0, 1))
+    assert [next(results), next(results)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert list(results) == []
+
+
+def test_stages_end_when_the_caller_stops() -> None:
+    closed: list[str] = []
+
+    def stage(name: str, items: Iterable[int]) -> Generator[int, None, None]:
+        try:
+            yield from items
+        finally:
+            closed.append(name)
+
+    results = ahead(stage("second", ahead(stage("first", range(100)))))
+    assert next(results) == 0
+    results.close()
+    assert closed == ["first", "second"]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")]
