@@ -11,6 +11,7 @@ features file may hold more than the catalogue says, and the surplus is cut off.
 import os
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +68,7 @@ class Building:
         with writing(self._root), self._features.open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
             file.seek(0, os.SEEK_END)
-            files.write_all(file, block.features.astype("<f4").tobytes())
+            files.write_all(file, np.ascontiguousarray(block.features, "<f4").data)
             os.fsync(file.fileno())
             self._catalogue.record(block)
         self._rows += len(block.ids)
@@ -154,11 +155,14 @@ class Building:
         with parts["features"].open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
             files.write_all(file, files.npy_header("<f4", (self._rows, self.plan.width)))
-        np.save(parts["ids"], self._catalogue.ids())
-        self._catalogue.write_to(parts["catalogue"])
-        shutil.copyfile(self._checkpoint, parts["checkpoint"])
-        for path in parts.values():
-            files.sync(path)
+        with ThreadPoolExecutor(1, "fingerprint") as thread:  # by far the largest file: read while others are written
+            features = thread.submit(fingerprint, parts["features"])
+            np.save(parts["ids"], self._catalogue.ids())
+            self._catalogue.write_to(parts["catalogue"])
+            shutil.copyfile(self._checkpoint, parts["checkpoint"])
+            for path in parts.values():
+                files.sync(path)
+            others = {part: fingerprint(path) for part, path in parts.items() if part != "features"}
         inputs = {**self.plan.inputs, "images": self._catalogue.identity()}
         manifest = Manifest(
             number=self.plan.number,
@@ -167,7 +171,7 @@ class Building:
             width=self.plan.width,
             classes=self.plan.classes,
             inputs=inputs,
-            fingerprints={**inputs, **{part: fingerprint(path) for part, path in parts.items()}},
+            fingerprints={**inputs, **others, "features": features.result()},
             sizes={part: path.stat().st_size for part, path in parts.items()},
         )
         files.replace(self._generation / MANIFEST, manifest.to_json().encode())
