@@ -66,6 +66,7 @@ def test_small_thumbnails_are_lossless_and_large_ones_small() -> None:
     for data in (thumbnail(small), stored_image_and_thumbnail(encoded(small), 8)[1]):
         assert thumbnail_type(data) == "image/png"
         np.testing.assert_array_equal(np.asarray(opened(data)), small)
+    assert len(thumbnail(photograph(32, 32))) < 32 * 32 * 3 + 200
     data = thumbnail(photograph(256, 256))
     assert thumbnail_type(data) == "image/jpeg"
     assert opened(data).size == (160, 160)
