@@ -17,6 +17,7 @@ __all__ = [
     "ImageUpload",
     "K",
     "MetricsDep",
+    "OptionalUpload",
     "RandomDep",
     "TopK",
     "Views",
@@ -26,6 +27,7 @@ __all__ = [
 
 MOST = 1000  # classes or neighbours in one answer
 LARGEST = 2**63 - 1  # the largest image id, an int64
+FORMATS = "JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP, PPM or JPEG 2000"
 
 
 class Views(IntEnum):
@@ -98,7 +100,8 @@ WorkersDep = Annotated[Workers, Depends(workers)]
 EngineDep = Annotated[Engine, Depends(engine)]
 MetricsDep = Annotated[Metrics, Depends(metrics)]
 RandomDep = Annotated[np.random.Generator, Depends(rng)]
-ImageUpload = Annotated[UploadFile, File(description="JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP, PPM or JPEG 2000")]
+ImageUpload = Annotated[UploadFile, File(description=FORMATS)]
+OptionalUpload = Annotated[UploadFile | None, File(description=FORMATS)]
 TopK = Annotated[int, Depends(top_k)]
 ViewsDep = Annotated[Views, Depends(views)]
 K = Annotated[int, Depends(k)]

@@ -48,7 +48,7 @@ async def classify(
 
 @router.post("/neighbours", responses=EITHER, summary="Which images of the collection are nearest to it?")
 async def neighbours(
-    workers: deps.WorkersDep, k: deps.K, image_id: deps.ImageId, file: deps.ImageUpload | None = None
+    workers: deps.WorkersDep, k: deps.K, image_id: deps.ImageId, file: deps.OptionalUpload = None
 ) -> schemas.Neighbourhood:
     """The indexed images nearest to an image, by Euclidean distance between embeddings; the search is exact.
 

@@ -206,3 +206,4 @@ def test_the_routes_are_shown_in_words(page: Page, address: str) -> None:
     page.goto(f"{address}/docs")
     expect(page.locator("section")).to_have_count(9)
     expect(page.locator("section").first).to_contain_text(f"curl -F file=@image.jpg -F top_k=5 -F views=1 {address}")
+    expect(page.locator("section").nth(1)).to_contain_text(f"curl -F file=@image.jpg -F k=6 {address}/neighbours")

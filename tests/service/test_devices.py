@@ -26,9 +26,6 @@ class OnGpu(Embedder):
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return Embedder(self.checkpoint, "cpu")(images)
 
-    def probabilities_of(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        return Embedder(self.checkpoint, "cpu").probabilities_of(features)
-
 
 def versions(settings: Settings, device: str) -> dict[str, Any]:
     """The devices in /version, by part."""

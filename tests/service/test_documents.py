@@ -38,6 +38,14 @@ def test_every_route_is_documented(document: dict[str, Any]) -> None:
         assert route["description"]
 
 
+@pytest.mark.parametrize("path", [path for path, method in ROUTES.items() if method == "post"])
+def test_an_image_is_sent_as_a_described_field_of_a_multipart_form(path: str, document: dict[str, Any]) -> None:
+    (form,) = document["paths"][path]["post"]["requestBody"]["content"].items()
+    assert form[0] == "multipart/form-data"
+    fields = document["components"]["schemas"][form[1]["schema"]["$ref"].rsplit("/", 1)[1]]["properties"]
+    assert fields["file"]["description"].startswith("JPEG, PNG")
+
+
 @pytest.mark.parametrize("path", ROUTES)
 def test_every_answer_has_an_example(path: str, document: dict[str, Any]) -> None:
     for status, answer in document["paths"][path][ROUTES[path]]["responses"].items():
