@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.checkpoint import BadCheckpoint, Checkpoint
+from model.data.class_names import people_names
 from model.data.loader import Dataset, in_order
 from model.data.packed import BadDataset, PackedSet
 
-__all__ = ["Figure", "Scores", "Tally", "as_json", "check_fit", "credit", "evaluate", "table"]
+__all__ = ["Figure", "Scores", "Tally", "as_json", "check_fit", "check_size", "credit", "evaluate", "table"]
 
 Z = 1.959964  # standard normal quantile of a two-sided 95 % interval
 SMALLEST = float(np.finfo(np.float32).tiny)  # a probability below it counts as this one: a loss of 87, not infinity
@@ -138,20 +139,26 @@ def evaluate(
     return results
 
 
+def check_size(name: str, checkpoint: Checkpoint, packed: PackedSet) -> None:
+    """Raise BadCheckpoint for a network that reads images of another size than the dataset's."""
+    if checkpoint.recipe.stored != packed.size:
+        raise BadCheckpoint(
+            f"{name} reads images of {checkpoint.recipe.stored} pixels, {packed.path} has {packed.size}"
+        )
+
+
 def check_fit(checkpoints: Mapping[str, Checkpoint], packed: PackedSet) -> None:
     """Raise BadCheckpoint for a network that reads other images or has other classes than the dataset."""
     for name, checkpoint in checkpoints.items():
-        if checkpoint.recipe.stored != packed.size:
-            raise BadCheckpoint(
-                f"{name} reads images of {checkpoint.recipe.stored} pixels, {packed.path} has {packed.size}"
-            )
-        if checkpoint.classes != packed.classes:
-            pairs = enumerate(zip(checkpoint.classes, packed.classes, strict=False))
+        check_size(name, checkpoint, packed)
+        own, given = (
+            people_names(checkpoint.classes),
+            people_names(packed.classes),
+        )  # datasets were once packed with ids
+        if own != given:
+            pairs = enumerate(zip(own, given, strict=False))
             first = next((f": class {n} is {ours!r}, there {its!r}" for n, (ours, its) in pairs if ours != its), "")
-            raise BadCheckpoint(
-                f"{name} tells {len(checkpoint.classes)} classes apart, not the {len(packed.classes)} of "
-                f"{packed.path}{first}"
-            )
+            raise BadCheckpoint(f"{name} tells {len(own)} classes apart, not the {len(given)} of {packed.path}{first}")
 
 
 def table(results: Mapping[int, Mapping[str, Scores]]) -> str:

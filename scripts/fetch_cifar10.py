@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.data.cifar10 import cache_folder, fetch
+from model.data.cifar10 import fetch
+from model.data.download import cache_folder
 from model.progress import counting
 from scripts.command import run
 

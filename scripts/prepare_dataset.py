@@ -1,9 +1,10 @@
 """Pack images for training: a folder of class folders, or the ILSVRC-2012 archives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from model.data.class_names import people_names
 from model.data.ilsvrc import ilsvrc_sources
 from model.data.listing import counted
 from model.data.packed import BadDataset
@@ -22,6 +23,9 @@ class Config:
     """Folder of class folders, or one that holds such folders as train and val."""
     out: Path | None = None
     """Folder for the packed dataset; data/ and the images' folder's name if not given (data/ilsvrc2012)."""
+    class_names: Path | None = None
+    """Names of the class folders: a file with lines like Caffe's synset_words.txt, or "folder,name" (CSV). Without a
+    name, a folder called by an id of ILSVRC-2012 (n01440764) has that class's first word (tench), another its own."""
     size: int = 256
     """Side of a stored image, pixels."""
     encoding: Literal["raw", "jpeg"] = "raw"
@@ -41,10 +45,13 @@ def sources(config: Config) -> tuple[str, dict[str, EncodedSource]]:
     archives = (config.ilsvrc_train, config.ilsvrc_validation, config.devkit)
     if config.images is not None and archives == (None, None, None):
         splits = folder_splits(config.images, config.size, config.validation, counting("images"))
-        return config.images.resolve().name, splits
+        names = people_names(splits["train"].classes, config.class_names, print)
+        return config.images.resolve().name, {name: replace(split, classes=names) for name, split in splits.items()}
     train, validation, devkit = archives
     if config.images is not None or train is None or validation is None or devkit is None:
         raise BadDataset("give --images, or --ilsvrc-train, --ilsvrc-validation and --devkit together")
+    if config.class_names is not None:
+        raise BadDataset("--class-names is for --images: the archives' classes have their names in the devkit")
     splits = ilsvrc_sources(train, validation, devkit, config.size, counting("MB"))
     return "ilsvrc2012", {**splits, "train": shuffled(splits["train"])}
 

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
 from model.data.sources import ArraySource, Report
 
-__all__ = ["CLASSES", "cache_folder", "check", "fetch", "obtain"]
+__all__ = ["CLASSES", "check", "fetch", "obtain"]
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PATIENCE = 20.0  # seconds without a byte, after which the download from the authors' site is given up
@@ -92,12 +92,6 @@ def obtain(folder: Path | None, cache: Path, log: Log) -> Cifar10:
             _keep(data, kept, log)
         return data
     raise BadDataset(f"CIFAR-10 could not be had; {'; '.join(failures)}; give a folder that holds it with --source")
-
-
-def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Return the folder for downloads: $XDG_CACHE_HOME/fc7, or ~/.cache/fc7."""
-    base = environment.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "fc7"
 
 
 def _source(images: NDArray[np.uint8], labels: NDArray[np.int64], split: str) -> ArraySource:

@@ -5,7 +5,7 @@ wait without end for a server that sends nothing.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import files
 from model.data.sources import Report
 from model.data.web import Answer, Cut, Patience, Unavailable, get
 
-__all__ = ["Digest", "DownloadFailed", "Published", "download"]
+__all__ = ["Digest", "DownloadFailed", "Published", "cache_folder", "download"]
 
 ATTEMPTS = 5  # at one address: after a cut that brought bytes, the next attempt continues there
 MEGABYTE = 1_000_000
@@ -71,6 +71,12 @@ def download(
         with _alone(file):
             if not _is_there(file, published.digest):  # else another process has downloaded it in between
                 _Download(published, file, report, patience).run(by_hand)
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """Return the folder for downloads: $XDG_CACHE_HOME/fc7, or ~/.cache/fc7."""
+    base = environment.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "fc7"
 
 
 def _is_there(file: Path, digest: Digest) -> bool:

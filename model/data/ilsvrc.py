@@ -10,19 +10,18 @@ A class id here is a position in the sorted WordNet ids, as in torchvision and C
 
 import re
 import tarfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.data.class_names import class_names
 from model.data.matfile import read_mat
 from model.data.packed import BadDataset
 from model.data.sources import EncodedImage, EncodedSource, Report, printable
 from model.data.tars import archive_errors, files_of, members
 
-__all__ = ["Devkit", "class_names", "ilsvrc_sources", "names_in_lines", "read_devkit"]
+__all__ = ["Devkit", "ilsvrc_sources", "read_devkit"]
 
-SYNSET = re.compile(r"(n\d{8})\s+(.+)")
 MEGABYTE = 1_000_000
 MAX_BYTES = 1 << 26  # of one of the kit's files; the larger has 600 KB
 NUMBER = re.compile(r"_(\d+)\.JPEG$", re.IGNORECASE)
@@ -66,25 +65,6 @@ def read_devkit(path: Path) -> Devkit:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadDataset(f"{path}: its synsets and its ground truth do not fit together ({error!r})") from error
     return Devkit(wnids, class_names([(wnid, words[wnid]) for wnid in wnids]), tuple(truth))
-
-
-def class_names(synsets: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """The class names of (WordNet id, words): the first word; with the id behind it where two classes share it."""
-    first = [words.split(",")[0].strip() for _, words in synsets]
-    often = Counter(first)
-    return tuple(
-        word if often[word] == 1 else f"{word} ({wnid})" for word, (wnid, _) in zip(first, synsets, strict=True)
-    )
-
-
-def names_in_lines(lines: Sequence[str]) -> tuple[str, ...]:
-    """The class names of a file with one a line.
-
-    Where every line is one of Caffe's synset_words.txt, "n01440764 tench, Tinca tinca", they are those that the packed
-    archives have.
-    """
-    found = [match for line in lines if (match := SYNSET.fullmatch(line))]
-    return class_names([(match[1], match[2]) for match in found]) if len(found) == len(lines) else tuple(lines)
 
 
 def _kit_files(path: Path) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from model.data.ilsvrc import names_in_lines
+from model.data.class_names import names_in_lines
 from model.data.packed import PackedSet
 from model.network.tables import Table
 from model.preprocess import Recipe

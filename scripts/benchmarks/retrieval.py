@@ -1,6 +1,7 @@
 """What a bundle's answers are worth and cost: accuracy, label agreement, exactness, time and memory."""
 
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,15 @@ from numpy.typing import NDArray
 
 from index import Bundle, FlatIndex, Generation, Searcher, exact, gpus_of
 from model import Embedder, PackedSet, load_checkpoint
-from model.evaluation import Figure, Scores, Tally, check_fit
+from model.evaluation import Figure, Scores, Tally, check_size
 from scripts.benchmarks.settings import Retrieval, check_positive
 from scripts.benchmarks.timing import Timing, Work, in_turn, table, timed
 from scripts.command import Refused
 
 K = 6  # Figure 4 shows six
 BLOCK = 500  # queries searched together
+NO_CLASSES = "needs held-out labels of the network's classes"
+NO_LABELS = "needs labels of the same classes, held-out and indexed"
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class Retrieved:
     search: str  # devices that search, as in cuda:0, cuda:1
     indexed: int  # images
     held_out: int  # images
-    top1: Figure  # accuracy, central view
-    top5: Figure
-    agreement: Figure  # share of the six nearest that have the held-out image's label
+    top1: Figure | None  # accuracy, central view; None without labels of the network's classes
+    top5: Figure | None
+    agreement: Figure | None  # share of the six nearest that have the held-out image's label; None without labels
     exact: Count  # held-out images whose six neighbours equal brute force in float64
     themselves: Count  # indexed images that find themselves first, at distance 0
     embedded_per_s: float  # images, in batches
@@ -53,23 +56,23 @@ def measure(config: Retrieval) -> Retrieved:
     check_positive(config, "checked", "rounds")
     generation, packed = Bundle(config.bundle).current(), PackedSet.open(config.data)
     checkpoint = load_checkpoint(generation.checkpoint)
-    check_fit({str(config.bundle): checkpoint}, packed)
+    check_size(str(config.bundle), checkpoint, packed)
     images, labels = _held_out(packed, config.split)
     embedder = Embedder(checkpoint, config.device)
     gpus = gpus_of(str(embedder.device))
     searcher, opening = timed(lambda: FlatIndex(generation.features, generation.ids, gpus=gpus))
     (probabilities, features), embedding = timed(lambda: embedder(images))
     found, searching = timed(lambda: nearest(searcher, features))
-    scores = scores_of(probabilities, labels)
+    scores = scores_of(probabilities, labels) if checkpoint.classes == packed.classes else None
     embed, search, numpy = single_requests(embedder, searcher, generation, images[:1], features[:1], config.rounds)
     return Retrieved(
         network=str(embedder.device),
         search=searcher.device,
         indexed=len(generation.ids),
         held_out=len(images),
-        top1=scores.top1,
-        top5=scores.top5,
-        agreement=agreement(labels_of(generation, found), labels),
+        top1=scores.top1 if scores else None,
+        top5=scores.top5 if scores else None,
+        agreement=agreement(labels_of(generation, found, packed.classes), labels),
         exact=as_brute_force(generation, features[: config.checked], found[: config.checked]),
         themselves=finding_themselves(generation, searcher, config.checked),
         embedded_per_s=len(images) / embedding,
@@ -86,9 +89,9 @@ def shown(results: Retrieved) -> str:
     """A table with one line for each figure."""
     r = results
     rows = [
-        ["top-1 accuracy, central view", _share(r.top1)],
-        ["top-5 accuracy, central view", _share(r.top5)],
-        [f"label agreement of the {K} nearest", _share(r.agreement)],
+        ["top-1 accuracy, central view", _share(r.top1) if r.top1 else NO_CLASSES],
+        ["top-5 accuracy, central view", _share(r.top5) if r.top5 else NO_CLASSES],
+        [f"label agreement of the {K} nearest", _share(r.agreement) if r.agreement else NO_LABELS],
         [f"held-out images whose {K} equal brute force in float64", f"{r.exact.hits} of {r.exact.of}"],
         ["indexed images that find themselves first, at 0", f"{r.themselves.hits} of {r.themselves.of}"],
         ["embedding, in batches", f"{r.embedded_per_s:,.0f} img/s"],
@@ -108,21 +111,32 @@ def nearest(searcher: Searcher, features: NDArray[np.float32]) -> NDArray[np.int
     return np.concatenate([searcher.search(features[i : i + BLOCK], K)[1] for i in range(0, len(features), BLOCK)])
 
 
-def scores_of(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores:
-    """Accuracy of predictions (n, classes) for labels (n,)."""
-    tally = Tally()
-    tally.add(torch.from_numpy(probabilities), torch.from_numpy(labels))
-    return tally.scores()
+def scores_of(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores | None:
+    """Accuracy of predictions (n, classes) for labels (n,), -1 unknown. None where no label is known."""
+    known, tally = labels >= 0, Tally()
+    tally.add(torch.from_numpy(probabilities[known]), torch.from_numpy(labels[known]))
+    return tally.scores() if known.any() else None
 
 
-def labels_of(generation: Generation, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Class ids of indexed images, by the catalogue, -1 unknown; any shape of ids."""
-    return generation.catalogue.labels()[np.searchsorted(generation.ids, ids)]
+def labels_of(generation: Generation, ids: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Class ids in `classes` of indexed images, -1 without a label or of another class; any shape of ids.
+
+    The collection may have other classes than the held-out images, so their names decide.
+    """
+    numbers = {name: number for number, name in enumerate(classes)}
+    renumbered = np.array([*(numbers.get(name, -1) for name in generation.manifest.classes), -1])  # [-1]: no label
+    return renumbered[generation.catalogue.labels()[np.searchsorted(generation.ids, ids)]]
 
 
-def agreement(neighbours: NDArray[np.int64], labels: NDArray[np.int64]) -> Figure:
-    """Mean share of each image's neighbours (n, k) that have its label (n,), with a normal 95 % interval."""
-    shares = (neighbours == labels[:, None]).mean(axis=1)
+def agreement(neighbours: NDArray[np.int64], labels: NDArray[np.int64]) -> Figure | None:
+    """Mean share of each image's neighbours (n, k) that have its label (n,), with a normal 95 % interval.
+
+    -1 is unknown. None where fewer than two images, or none of their neighbours, have a label.
+    """
+    known = labels >= 0
+    if known.sum() < 2 or (neighbours[known] < 0).all():
+        return None
+    shares = (neighbours[known] == labels[known, None]).mean(axis=1)
     mean, reach = float(shares.mean()), 1.96 * float(shares.std(ddof=1)) / len(shares) ** 0.5
     return Figure(mean, mean - reach, mean + reach)
 

@@ -1,4 +1,5 @@
-// The page at /: sends an image to /neighbours and shows five labels as bars and the six nearest training images.
+// The page at /: sends an image to /neighbours and shows five labels as bars and the six nearest images. An image without a
+// label goes by its file's name, with what the network sees in it.
 // The id of an indexed image is in the address (#29), so the browser's back button works.
 
 const SHOWN = 6;
@@ -7,7 +8,7 @@ const TRIES = 60; // requests, a second apart, while the service is loading or b
 
 const element = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const number = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 const whole = new Intl.NumberFormat("en");
 
 let newest = new AbortController(); // a new question aborts the one before it
@@ -101,32 +102,47 @@ function show(answer, address, imageId) {
   const best = answer.predictions.slice(0, LABELS);
   const near = answer.neighbours.filter((found) => found.image_id !== imageId).slice(0, SHOWN);
   const self = answer.neighbours.find((found) => found.image_id === imageId);
+  const { name, true_label: label } = answer; // null for an uploaded image
+  const called = label ?? file(name ?? "");
   showImage(element("image"), self?.thumbnail ?? address);
-  element("truth").replaceChildren(...(answer.true_label ? ["True label: ", bold(answer.true_label)] : []));
+  element("image").alt = `the image you asked about${called && `: ${called}`}`;
+  element("image").title = name ?? "";
+  element("truth").replaceChildren(...(label ? ["Label: ", made("b", "", label)] : [made("span", "name", called)]));
   fill(element("bars"), best, bar, (row, prediction) => {
-    row.classList.toggle("true", prediction.label === answer.true_label);
+    row.classList.toggle("true", prediction.label === label);
     row.querySelector(".label").textContent = prediction.label;
     row.querySelector(".share").textContent = percent.format(prediction.probability);
     row.querySelector(".bar").style.setProperty("--share", prediction.probability);
   });
   fill(element("tiles"), near, tile, (row, found) => {
-    const label = found.label ?? "no label";
+    const { label, name, predicted } = found;
     row.firstChild.dataset.imageId = found.image_id;
+    row.firstChild.title = name;
     showImage(row.querySelector("img"), found.thumbnail);
-    row.querySelector(".label").textContent = label;
+    row.querySelector("img").alt = row.querySelector(".label").textContent = label ?? file(name);
+    row.querySelector(".label").classList.toggle("name", !label);
+    row.querySelector(".said").textContent =
+      label === predicted.label ? "" : `${predicted.label} ${percent.format(predicted.probability)}`;
     row.querySelector(".distance").textContent = `distance ${number.format(found.distance)}`;
-    row.firstChild.title = `Ask about image ${found.image_id}`;
   });
   element("answer").hidden = false;
   document.title = `${best[0].label} · fc7`;
   say(`${best[0].label}, ${percent.format(best[0].probability)}. Nearest: ${counted(near)}.`);
 }
 
-/** "4 frog, 2 deer" */
+/** "4 frog, 2 deer": by label, and images without one by what the network sees in them. */
 function counted(near) {
   const counts = new Map();
-  for (const { label } of near) counts.set(label ?? "no label", (counts.get(label ?? "no label") ?? 0) + 1);
-  return [...counts].map(([label, count]) => `${count} ${label}`).join(", ");
+  for (const { label, predicted } of near) {
+    const words = label ?? `seen as ${predicted.label}`;
+    counts.set(words, (counts.get(words) ?? 0) + 1);
+  }
+  return [...counts].map(([words, count]) => `${count} ${words}`).join(", ");
+}
+
+/** The last part of a path. */
+function file(path) {
+  return path.slice(path.lastIndexOf("/") + 1);
 }
 
 /** Make one list item for each thing. Items that are there are reused, so that focus stays and bars glide. */
@@ -137,41 +153,30 @@ function fill(list, things, make, update) {
 }
 
 function bar() {
-  const row = document.createElement("li");
-  row.append(span("label"), span("share"), span("track"));
-  row.lastChild.append(document.createElement("div"));
-  row.lastChild.firstChild.className = "bar";
-  row.lastChild.setAttribute("aria-hidden", "true");
-  return row;
+  const track = made("span", "track", made("span", "bar"));
+  track.setAttribute("aria-hidden", "true");
+  return made("li", "", made("span", "label"), made("span", "share"), track);
 }
 
 function tile() {
-  const row = document.createElement("li");
-  const button = document.createElement("button");
-  const image = document.createElement("img");
+  const label = made("span", "label");
+  label.setAttribute("aria-hidden", "true"); // the image's alt says it
+  const button = made("button", "tile", made("img"), label, made("span", "said"), made("span", "distance"));
   button.type = "button";
-  button.className = "tile";
-  image.alt = "";
-  button.append(image, span("label"), span("distance"));
   button.addEventListener("click", () => go(button.dataset.imageId, "pushState"));
-  row.append(button);
-  return row;
+  return made("li", "", button);
 }
 
-function span(name) {
-  const made = document.createElement("span");
-  made.className = name;
-  return made;
+function made(name, style = "", ...children) {
+  const node = document.createElement(name);
+  node.className = style;
+  node.append(...children);
+  return node;
 }
 
-function bold(text) {
-  const made = document.createElement("b");
-  made.textContent = text;
-  return made;
-}
-
+/** Show an image, and the pixels of a small one sharp. */
 function showImage(image, address) {
-  image.onload = () => image.classList.toggle("small", image.naturalWidth <= 64); // show its pixels sharp
+  image.onload = () => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= 64);
   image.src = address;
 }
 
@@ -182,8 +187,7 @@ function say(words, seen = false) {
 }
 
 function complain(error) {
-  const title = document.createElement("strong");
-  title.textContent = error.title ?? "Something went wrong";
+  const title = made("strong", "", error.title ?? "Something went wrong");
   element("problem").replaceChildren(title, sentence(error.message));
   element("problem").hidden = false;
   say("");
@@ -196,7 +200,7 @@ function sentence(text) {
 async function about() {
   const version = await answerOf("version", { signal: new AbortController().signal });
   const { images, number: generation } = version.generation;
-  element("near-title").textContent = `Nearest of ${whole.format(images)} training images`;
+  element("near-title").textContent = `Nearest of ${whole.format(images)} images`;
   element("about").textContent = `Generation ${generation}, network ${version.model.weights.slice(0, 12)}`;
 }
 

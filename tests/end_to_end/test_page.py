@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
+from model.data.sources import printable
 from tests.end_to_end.chromium import chromium
 from tests.end_to_end.served import served
+from tests.images import encoded, photograph
 from tests.service.bundles import build, image_file
 
 DROP = """(bytes) => {
@@ -29,6 +32,22 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(collection: Path) -> Iterator[str]:
     with served("--bundle", str(collection / "bundle")) as server:
+        yield server.address
+
+
+HOSTILE = {
+    5: "0005 <img src=x onerror=alert(1)>.png",
+    6: "0006 \u202egnp.exe.png",  # what follows U+202E is shown from right to left
+    7: "0007 a\nb.png",
+    8: f"0008 {'long' * 60}.png",
+}
+
+
+@pytest.fixture(scope="module")
+def without_labels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service whose images lie in no class folder."""
+    bundle = build(tmp_path_factory.mktemp("flat"), lambda image_id: HOSTILE.get(image_id, f"{image_id:04}.png"))
+    with served("--bundle", str(bundle)) as server:
         yield server.address
 
 
@@ -59,7 +78,7 @@ def test_it_opens_on_an_image_of_the_collection(page: Page, address: str) -> Non
     expect(page.locator("#answer")).to_be_visible()
     expect(page.locator("#tiles .tile")).to_have_count(6)
     expect(page.locator("#tiles .distance").first).to_contain_text("distance ")
-    expect(page.locator("#near-title")).to_have_text("Nearest of 29 training images")
+    expect(page.locator("#near-title")).to_have_text("Nearest of 29 images")
     assert sorted(labels(page)) == ["cat", "dog", "frog"]
     assert page.locator("#truth b").inner_text() in ("cat", "dog", "frog")
     assert page.locator("#bars li.true").count() == 1
@@ -68,7 +87,7 @@ def test_it_opens_on_an_image_of_the_collection(page: Page, address: str) -> Non
 
 def test_the_true_label_has_a_colour_of_its_own(page: Page, address: str) -> None:
     page.goto(f"{address}/#3")  # a cat
-    expect(page.locator("#truth")).to_have_text("True label: cat")
+    expect(page.locator("#truth")).to_have_text("Label: cat")
     expect(page.locator("#bars li.true .label")).to_have_text("cat")
     colour = "element => getComputedStyle(element).backgroundColor"
     true = page.locator("#bars li.true .bar").evaluate(colour)
@@ -76,6 +95,85 @@ def test_the_true_label_has_a_colour_of_its_own(page: Page, address: str) -> Non
     assert len(others) == 1
     assert true not in others
     expect(page.locator("#image")).to_have_css("image-rendering", "pixelated")  # once the image is loaded
+
+
+def test_a_bar_is_as_long_as_its_label_is_probable(page: Page, address: str) -> None:
+    page.goto(f"{address}/#3")
+    expect(page.locator("#bars li")).to_have_count(3)
+    shares = [float(text.rstrip("%")) / 100 for text in page.locator("#bars .share").all_inner_texts()]
+    length = "bars => bars.map((bar) => bar.getBoundingClientRect().width / bar.parentNode.clientWidth)"
+    still = "bars => Promise.all(bars.flatMap((bar) => bar.getAnimations()).map((animation) => animation.finished))"
+    page.locator("#bars .bar").evaluate_all(still)
+    assert page.locator("#bars .bar").evaluate_all(length) == pytest.approx(shares, abs=0.01)
+
+
+def test_an_image_without_a_label_goes_by_its_name_and_what_the_network_sees(page: Page, without_labels: str) -> None:
+    page.goto(f"{without_labels}/#3")
+    expect(page.locator("#truth")).to_have_text("0003.png")
+    expect(page.locator("#image")).to_have_attribute("alt", "the image you asked about: 0003.png")
+    answer = page.request.post(f"{without_labels}/neighbours", form={"image_id": 3, "k": 7}).json()
+    assert (answer["name"], answer["true_label"]) == ("0003.png", None)
+    for found, tile in zip(answer["neighbours"][1:], page.locator("#tiles .tile").all(), strict=True):
+        said = f"{found['predicted']['label']} {100 * found['predicted']['probability']:.1f}%"
+        assert found["label"] is None
+        expect(tile.locator(".label")).to_have_text(found["name"])
+        expect(tile.locator(".said")).to_have_text(said)
+        expect(tile).to_have_accessible_name(re.compile(f"^{re.escape(found['name'])} {said} distance "))
+    expect(page.get_by_role("status")).to_have_text(re.compile(r"Nearest: (\d seen as (cat|dog|frog)(, |\.$))+"))
+
+
+def test_an_image_with_a_label_goes_by_it(page: Page, address: str) -> None:
+    page.goto(f"{address}/#3")
+    answer = page.request.post(f"{address}/neighbours", form={"image_id": 3, "k": 7}).json()
+    expect(page.locator("#tiles .tile")).to_have_count(6)
+    for found, tile in zip(answer["neighbours"][1:], page.locator("#tiles .tile").all(), strict=True):
+        predicted = found["predicted"]["label"]
+        expect(tile.locator(".label")).to_have_text(found["label"])
+        expect(tile.locator(".said")).to_have_text(
+            re.compile("^$" if predicted == found["label"] else f"^{predicted} ")
+        )
+        expect(tile).to_have_attribute("title", f"{found['label']}/{found['image_id']:04}.png")  # the whole path
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_a_hostile_name_is_shown_as_text(width: int, page: Page, without_labels: str) -> None:
+    names = [printable(name) for name in HOSTILE.values()]  # as the catalogue has them
+
+    def with_these_names(route: Route) -> None:
+        response = route.fetch()
+        answer = response.json()
+        for found, name in zip(answer["neighbours"][1:], cycle(names), strict=False):
+            found["name"] = name
+        route.fulfill(response=response, json=answer)
+
+    page.route("**/neighbours", with_these_names)
+    page.set_viewport_size({"width": width, "height": 740})
+    page.goto(f"{without_labels}/#5")
+    expect(page.locator("#truth")).to_have_text(names[0])
+    expect(page.locator("#tiles .label")).to_have_text(names + names[:2])
+    assert page.locator("img").count() == 7
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for tile in page.locator("#tiles .tile").all():
+        outer, inner = tile.bounding_box(), tile.locator(".label").bounding_box()
+        assert outer is not None
+        assert inner is not None
+        assert outer["x"] <= inner["x"]
+        assert inner["x"] + inner["width"] <= outer["x"] + outer["width"] + 0.5
+        assert inner["height"] < 40  # two lines
+        assert tile.locator(".label").evaluate("label => label.scrollWidth <= label.clientWidth")
+
+
+def test_a_wide_photograph_is_shown_whole_and_in_a_square_tile(page: Page, address: str) -> None:
+    wide = encoded(photograph(40, 160), "JPEG")
+    page.route("**/images/*", lambda route: route.fulfill(body=wide, content_type="image/jpeg"))
+    page.goto(f"{address}/#3")
+    for place, shape in ((page.locator("#image"), 4), (page.locator("#tiles img").first, 1)):
+        expect(place).to_have_js_property("naturalWidth", 160)
+        expect(place).to_have_css("image-rendering", "auto")
+        box = place.bounding_box()
+        assert box is not None
+        assert box["width"] / box["height"] == pytest.approx(shape, rel=0.05)
+    expect(page.locator("#tiles img").first).to_have_css("object-fit", "cover")
 
 
 def test_an_indexed_image_is_not_its_own_neighbour(page: Page, address: str) -> None:
@@ -186,7 +284,7 @@ def test_it_waits_for_a_service_that_is_still_loading(page: Page, address: str) 
     page.route("**/neighbours", first_not_ready)
     page.goto(f"{address}/#3")
     expect(page.locator("#status")).to_have_text("The network is still being loaded.")
-    expect(page.locator("#truth")).to_have_text("True label: cat")
+    expect(page.locator("#truth")).to_have_text("Label: cat")
     assert len(asked) == 2
 
 

@@ -148,6 +148,14 @@ def test_nothing_to_evaluate_on_is_said() -> None:
         Tally().scores()
 
 
+def test_a_class_called_by_its_wordnet_id_is_the_one_called_by_its_words(tmp_path: Path) -> None:
+    source = ArraySource(np.zeros((2, 32, 32, 3), np.uint8), np.array([0, 1]), ["a", "b"], ("crane", "gas pump"), "two")
+    packed = pack(tmp_path / "packed", {"train": source})
+    check_fit({"before": replace(network(), classes=("n03126707", "n03425413"))}, packed)
+    with pytest.raises(BadCheckpoint, match="class 1 is 'n03425414', there 'gas pump'"):
+        check_fit({"before": replace(network(), classes=("n03126707", "n03425414"))}, packed)
+
+
 def test_a_network_is_not_evaluated_on_images_or_classes_that_are_not_its_own(tmp_path: Path) -> None:
     images = np.zeros((2, 32, 32, 3), np.uint8)
     source = ArraySource(images, np.array([0, 1]), ["a", "b"], CLASSES, "two")

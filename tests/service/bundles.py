@@ -1,5 +1,6 @@
 """A small real bundle: class folders of images, one of them broken, embedded by an untrained network 4096 wide."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -45,10 +46,15 @@ def network(seed: int = 0) -> Checkpoint:
     return Checkpoint(TABLE, Recipe(stored=32, crop=28), CLASSES, arrays(drawn.state_dict()), grey(32), {})
 
 
-def build(folder: Path) -> Path:
-    """Write images, checkpoint and bundle under `folder`, and return the bundle's path."""
+def in_class_folders(image_id: int) -> str:
+    """Return the relative path of an image with a label."""
+    return f"{CLASSES[image_id // EACH]}/{image_id:04}.png"
+
+
+def build(folder: Path, name: Callable[[int], str] = in_class_folders) -> Path:
+    """Write images, checkpoint and bundle under `folder`, and return the bundle's path. The names sort by image id."""
     for image_id in range(EACH * len(CLASSES)):
-        file = folder / "images" / CLASSES[image_id // EACH] / f"{image_id:04}.png"
+        file = folder / "images" / name(image_id)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(image_file(image_id))
     checkpoint.save(folder / "checkpoint.safetensors", network())

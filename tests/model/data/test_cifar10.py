@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.data import cifar10, cifar10_files
-from model.data.cifar10 import CLASSES, cache_folder, check, fetch, obtain
+from model.data.cifar10 import CLASSES, check, fetch, obtain
 from model.data.cifar10_files import BATCHES, Cifar10, read
 from model.data.packed import BadDataset
 from tests.images import BROKEN
@@ -283,8 +283,3 @@ def test_a_home_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(TimeoutError, match="timed out"):
             cifar10._from_home()
     assert socket.getdefaulttimeout() == before
-
-
-def test_the_cache_lies_outside_the_checkout() -> None:
-    assert cache_folder({"XDG_CACHE_HOME": "/somewhere"}) == Path("/somewhere/fc7")
-    assert cache_folder({}) == cache_folder({"XDG_CACHE_HOME": ""}) == Path.home() / ".cache" / "fc7"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import files
-from model.data.download import Digest, DownloadFailed, Published, download
+from model.data.download import Digest, DownloadFailed, Published, cache_folder, download
 from model.data.web import Patience
 from tests.homes import Home, direct, serving
 
@@ -114,9 +114,13 @@ def test_a_server_that_would_hold_it_up_or_fill_the_disk_is_given_up(
     tmp_path: Path, fault: Home, limit: int, reason: str
 ) -> None:
     begun = time.monotonic()
-    with serving(replace(fault, files={"file": CONTENT})) as home, pytest.raises(DownloadFailed, match=reason):
+    with (
+        serving(replace(fault, files={"file": CONTENT}, asked=[])) as home,
+        pytest.raises(DownloadFailed, match=reason),
+    ):
         get(wanted(home.url("file"), limit=limit), tmp_path / "file")
     assert time.monotonic() - begun < 5
+    assert home.asked == [""]
     assert not (tmp_path / "file").exists()
 
 
@@ -134,9 +138,16 @@ def test_two_processes_do_not_write_one_part(tmp_path: Path) -> None:
         assert home.asked == []
     with serving(Home({"file": CONTENT})) as home:
         get(wanted(home.url("file")), tmp_path / "file")
+    with files.locked(tmp_path / "file.lock"):
+        get(wanted(NOTHING), tmp_path / "file")  # a whole file needs no lock: its folder may be read-only
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("a file")
     with pytest.raises(DownloadFailed, match=r"folder.*: cannot be written: (Not a directory|File exists)"):
         get(wanted(NOTHING), tmp_path / "folder" / "file")
+
+
+def test_the_cache_lies_outside_the_checkout() -> None:
+    assert cache_folder({"XDG_CACHE_HOME": "/somewhere"}) == Path("/somewhere/fc7")
+    assert cache_folder({}) == cache_folder({"XDG_CACHE_HOME": ""}) == Path.home() / ".cache" / "fc7"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import Checkpoint
-from model.data.ilsvrc import ilsvrc_sources, names_in_lines
+from model.data.class_names import names_in_lines
+from model.data.ilsvrc import ilsvrc_sources
 from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
 from model.evaluation import check_fit

@@ -16,6 +16,8 @@ from scripts.benchmarks import retrieval
 from scripts.benchmarks.retrieval import (
     Count,
     K,
+    Retrieved,
+    agreement,
     as_brute_force,
     finding_themselves,
     in_numpy,
@@ -43,10 +45,10 @@ class Collection:
     probabilities: NDArray[np.float32]
 
 
-def packed(out: Path, labels: NDArray[np.int64]) -> Path:
+def packed(out: Path, labels: NDArray[np.int64], classes: tuple[str, ...] = CLASSES) -> Path:
     def source(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ArraySource:
         names = [str(row) for row in range(len(images))]
-        return ArraySource(images, labels, names, CLASSES, f"{labels.tolist()}")
+        return ArraySource(images, labels, names, classes, f"{labels.tolist()}")
 
     pack(out, {"train": source(HELD_OUT[:3], np.zeros(3, np.int64)), "test": source(HELD_OUT[: len(labels)], labels)})
     return out
@@ -81,19 +83,63 @@ def test_the_figures_are_those_of_the_definition(collection: Collection, monkeyp
     assert (results.indexed, results.held_out) == (EACH * len(CLASSES) - 1, 9)
     assert (results.embedded_per_s, results.searched_per_s, results.opening_s) == (18, 18, 0.5)
     assert (results.network, results.search) == ("cpu", "cpu")
+    assert results.top1 is not None
+    assert results.top5 is not None
+    assert results.agreement is not None
     assert results.top1.value == pytest.approx(right / 9)
     assert results.top5.value == 1  # there are three classes
     assert results.agreement.value == pytest.approx(sum(alike) / 9)
     assert 0 < results.agreement.low < results.agreement.value < results.agreement.high < 1
     assert (results.exact, results.themselves) == (Count(5, 5), Count(5, 5))
-    lines = [[cell.strip() for cell in line.split("|")] for line in shown(results).splitlines()]
-    (told,) = (line[2] for line in lines if line[1:2] == ["label agreement of the 6 nearest"])
-    assert told.startswith(f"{sum(alike) / 9:.2%} (95 %: ")
+    assert row(results, "label agreement of the 6 nearest").startswith(f"{sum(alike) / 9:.2%} (95 %: ")
 
 
 def test_labels_are_the_catalogues_whatever_was_left_out(collection: Collection) -> None:
     ids = np.array([[BROKEN - 1, BROKEN + 1], [0, 29]])
-    np.testing.assert_array_equal(labels_of(collection.generation, ids), [[1, 1], [0, 2]])
+    np.testing.assert_array_equal(labels_of(collection.generation, ids, CLASSES), [[1, 1], [0, 2]])
+
+
+def test_a_label_is_the_name_of_a_class_not_its_number(collection: Collection) -> None:
+    ids = np.array([0, BROKEN + 1, 29])
+    found = labels_of(collection.generation, ids, ("frog", "dog", "car"))
+    np.testing.assert_array_equal(found, [-1, 1, 0])  # cat, dog, frog
+
+
+def row(results: Retrieved, name: str) -> str:
+    """The value of a figure, as printed."""
+    lines = [[cell.strip() for cell in line.split("|")] for line in shown(results).splitlines()]
+    (value,) = (line[2] for line in lines if line[1:2] == [name])
+    return value
+
+
+def test_an_index_without_labels_says_that_agreement_needs_them(collection: Collection, tmp_path: Path) -> None:
+    bundle = build(tmp_path, lambda image_id: f"{image_id:04}.png")
+    results = measure(Retrieval(bundle=bundle, data=collection.data, device="cpu", checked=2, rounds=1))
+    assert results.agreement is None
+    assert row(results, "label agreement of the 6 nearest") == "needs labels of the same classes, held-out and indexed"
+    assert "%" in row(results, "top-1 accuracy, central view")
+    assert results.exact == Count(2, 2)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_held_out_images_of_other_classes_or_none_are_measured_as_far_as_they_can_be(
+    labelled: bool, collection: Collection, tmp_path: Path
+) -> None:
+    data = packed(tmp_path / "packed", np.minimum(LABELS, 1), ("dog", "frog") if labelled else CLASSES)
+    if not labelled:
+        np.save(data / "test" / "labels.npy", np.full(9, -1))
+    results = measure(Retrieval(bundle=collection.bundle, data=data, device="cpu", checked=2, rounds=1))
+    for name in ("top-1 accuracy, central view", "top-5 accuracy, central view"):
+        assert row(results, name) == "needs held-out labels of the network's classes"
+    assert (results.agreement is not None) == labelled
+    assert results.exact == Count(2, 2)
+
+
+def test_agreement_is_of_the_images_whose_label_is_known() -> None:
+    neighbours = np.array([[0, 0, -1, 1], [1, 1, 1, 1], [0, 0, 0, 0]])
+    found = agreement(neighbours, np.array([0, 1, -1]))
+    assert found is not None
+    assert found.value == pytest.approx((2 / 4 + 1) / 2)
 
 
 def test_a_wrong_neighbour_is_counted(collection: Collection) -> None:
