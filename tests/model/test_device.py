@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from model.device import NoSuchDevice, choose_device, device_name
+from model import device
+from model.device import NoSuchDevice, choose_device, device_name, is_cpu
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
@@ -21,3 +22,22 @@ def test_auto_is_the_first_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatc
 
 def test_a_cpu_is_called_by_its_processor_and_cores() -> None:
     assert device_name(torch.device("cpu")).endswith(" cores")
+
+
+@pytest.mark.parametrize(
+    ("driver", "package", "there", "on_cpu"),
+    [(False, True, True, True), (True, False, True, True), (True, True, False, True), (True, True, True, False)],
+)
+def test_auto_is_the_gpu_only_with_a_driver_and_torch_and_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, driver: bool, package: bool, there: bool, on_cpu: bool
+) -> None:
+    monkeypatch.setattr(device, "_has_driver", lambda: driver)
+    monkeypatch.setattr(device, "find_spec", lambda _: package or None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert is_cpu("auto") is on_cpu
+    assert is_cpu("cpu")
+
+
+def test_a_device_that_is_not_there_is_not_taken_for_the_cpu() -> None:
+    with pytest.raises(NoSuchDevice, match="cuda:7"):
+        is_cpu("cuda:7")
