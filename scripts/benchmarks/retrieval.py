@@ -33,7 +33,7 @@ class Count:
 class Retrieved:
     """What was measured."""
 
-    network: str  # device that embeds
+    network: str  # device that embeds, engine and precision
     search: str  # devices that search, as in cuda:0, cuda:1
     indexed: int  # images
     held_out: int  # images
@@ -41,6 +41,7 @@ class Retrieved:
     top5: Figure | None
     agreement: Figure | None  # share of the six nearest that have the held-out image's label; None without labels
     exact: Count  # held-out images whose six neighbours equal brute force in float64
+    either_engine: Count  # held-out images whose six neighbours are the same by the other engine
     themselves: Count  # indexed images that find themselves first, at distance 0
     embedded_per_s: float  # images, in batches
     searched_per_s: float  # queries, BLOCK at once
@@ -59,14 +60,14 @@ def measure(config: Retrieval) -> Retrieved:
     check_size(str(config.bundle), checkpoint, packed)
     images, labels = _held_out(packed, config.split)
     embedder = Embedder(checkpoint, config.device)
-    gpus = gpus_of(str(embedder.device))
+    gpus = gpus_of(embedder.device)
     searcher, opening = timed(lambda: FlatIndex(generation.features, generation.ids, gpus=gpus))
     (probabilities, features), embedding = timed(lambda: embedder(images))
     found, searching = timed(lambda: nearest(searcher, features))
     scores = scores_of(probabilities, labels) if checkpoint.classes == packed.classes else None
     embed, search, numpy = single_requests(embedder, searcher, generation, images[:1], features[:1], config.rounds)
     return Retrieved(
-        network=str(embedder.device),
+        network=f"{embedder.device} ({embedder.engine}, {checkpoint.recipe.precision})",
         search=searcher.device,
         indexed=len(generation.ids),
         held_out=len(images),
@@ -74,6 +75,7 @@ def measure(config: Retrieval) -> Retrieved:
         top5=scores.top5 if scores else None,
         agreement=agreement(labels_of(generation, found, packed.classes), labels),
         exact=as_brute_force(generation, features[: config.checked], found[: config.checked]),
+        either_engine=by_the_other_engine(embedder, searcher, images[: config.checked], found[: config.checked]),
         themselves=finding_themselves(generation, searcher, config.checked),
         embedded_per_s=len(images) / embedding,
         searched_per_s=len(images) / searching,
@@ -93,6 +95,7 @@ def shown(results: Retrieved) -> str:
         ["top-5 accuracy, central view", _share(r.top5) if r.top5 else NO_CLASSES],
         [f"label agreement of the {K} nearest", _share(r.agreement) if r.agreement else NO_LABELS],
         [f"held-out images whose {K} equal brute force in float64", f"{r.exact.hits} of {r.exact.of}"],
+        [f"whose {K} are the same by the other engine", f"{r.either_engine.hits} of {r.either_engine.of}"],
         ["indexed images that find themselves first, at 0", f"{r.themselves.hits} of {r.themselves.of}"],
         ["embedding, in batches", f"{r.embedded_per_s:,.0f} img/s"],
         [f"search, {BLOCK} queries at once", f"{r.searched_per_s:,.0f} queries/s"],
@@ -145,6 +148,15 @@ def as_brute_force(generation: Generation, features: NDArray[np.float32], found:
     """Rows of `found` (n, K) that hold the ids which the definition gives for `features` (n, F)."""
     _, expected = exact.nearest(generation.features, generation.ids, features, K)
     return Count(int((found == expected).all(axis=1).sum()), len(expected))
+
+
+def by_the_other_engine(
+    embedder: Embedder, searcher: Searcher, images: NDArray[np.uint8], found: NDArray[np.int64]
+) -> Count:
+    """Images (n, S, S, 3) whose neighbours, when OpenVINO embeds them in torch's place or the reverse, are `found`."""
+    other = Embedder(embedder.checkpoint, "cpu", "torch" if embedder.engine == "openvino" else "openvino")
+    same = (nearest(searcher, other(images)[1]) == found).all(axis=1)
+    return Count(int(same.sum()), len(same))
 
 
 def finding_themselves(generation: Generation, searcher: Searcher, checked: int) -> Count:

@@ -19,6 +19,7 @@ from scripts.benchmarks.retrieval import (
     Retrieved,
     agreement,
     as_brute_force,
+    by_the_other_engine,
     finding_themselves,
     in_numpy,
     labels_of,
@@ -82,7 +83,7 @@ def test_the_figures_are_those_of_the_definition(collection: Collection, monkeyp
     ]
     assert (results.indexed, results.held_out) == (EACH * len(CLASSES) - 1, 9)
     assert (results.embedded_per_s, results.searched_per_s, results.opening_s) == (18, 18, 0.5)
-    assert (results.network, results.search) == ("cpu", "cpu")
+    assert (results.network, results.search) == ("cpu (openvino, float32)", "cpu")
     assert results.top1 is not None
     assert results.top5 is not None
     assert results.agreement is not None
@@ -90,8 +91,16 @@ def test_the_figures_are_those_of_the_definition(collection: Collection, monkeyp
     assert results.top5.value == 1  # there are three classes
     assert results.agreement.value == pytest.approx(sum(alike) / 9)
     assert 0 < results.agreement.low < results.agreement.value < results.agreement.high < 1
-    assert (results.exact, results.themselves) == (Count(5, 5), Count(5, 5))
+    assert (results.exact, results.either_engine, results.themselves) == (Count(5, 5), Count(5, 5), Count(5, 5))
     assert row(results, "label agreement of the 6 nearest").startswith(f"{sum(alike) / 9:.2%} (95 %: ")
+
+
+def test_neighbours_that_the_other_engine_does_not_find_are_not_counted(collection: Collection) -> None:
+    embedder = Embedder(load_checkpoint(collection.generation.checkpoint), "cpu")
+    searcher = FlatIndex(collection.generation.features, collection.generation.ids)
+    found = searcher.search(collection.features, K)[1]
+    found[2, 0] = -7
+    assert by_the_other_engine(embedder, searcher, HELD_OUT, found) == Count(8, 9)
 
 
 def test_labels_are_the_catalogues_whatever_was_left_out(collection: Collection) -> None:
