@@ -13,7 +13,9 @@ from model.data.class_names import names_in_lines
 from model.data.packed import PackedSet
 from model.network.tables import Table
 from model.preprocess import Recipe
+from model.provenance import commit
 from model.published.formats import Stored, binaryproto, caffemodel, onnx
+from model.published.homes import HOMES
 from model.published.protobuf import BadMessage
 from model.published.tables import (
     CAFFE,
@@ -43,9 +45,9 @@ def imported(
     """Read a published network. Raises BadWeights, with the file's name, for anything else.
 
     mean: .binaryproto or .npy in Caffe's BGR order; without it, the means of Caffe's own mean image. torchvision's
-    network has constants of its own. classes: a text file with a name a line, or a packed dataset, whose
-    classes are taken in their order; without it "class 0", "class 1", ... Raises BadDataset for a damaged dataset.
-    caffe, torchvision: the tables that the file must fit.
+    network has constants of its own. classes: a text file with a name a line, or a packed dataset, whose classes are
+    taken in their order; without it the published file's own (`Home.classes`), and "class 0", "class 1", ... for any
+    other file. Raises BadDataset for a damaged dataset. caffe, torchvision: the tables that the file must fit.
     """
     data = _read(source)
     kind = _kind(data, source) if kind == "auto" else kind
@@ -57,14 +59,15 @@ def imported(
             weights = from_caffe(_in_paper_order(caffemodel(data) if kind == "caffe" else onnx(data)).layers, table)
     except (BadMessage, BadWeights) as error:
         raise BadWeights(f"{source}: {error}") from error
-    provenance = {"imported": kind, "file": source.name, "sha256": hashlib.sha256(data).hexdigest()}
+    count = weights[f"{table.last}.bias"].numel()
+    digest = hashlib.sha256(data).hexdigest()
     return Checkpoint(
         table=table,
         recipe=Recipe(stored=STORED, crop=table.crop),
-        classes=_classes(classes, weights[f"{table.last}.bias"].numel()),
+        classes=_published_classes(kind, source, count) if classes is None else _classes(classes, count),
         weights={name: tensor.to(torch.float32).numpy() for name, tensor in weights.items()},
         mean_image=_mean(kind, mean).numpy(),
-        provenance=provenance,
+        provenance={"imported": kind, "file": source.name, "sha256": digest, "commit": commit()},
     )
 
 
@@ -132,9 +135,14 @@ def _numbers(path: Path) -> Tensor:
     return torch.from_numpy(np.asarray(np.load(path, allow_pickle=False)).astype(np.float32, casting="same_kind"))
 
 
-def _classes(path: Path | None, count: int) -> tuple[str, ...]:
-    if path is None:
-        return tuple(f"class {number}" for number in range(count))
+def _published_classes(kind: Kind, source: Path, count: int) -> tuple[str, ...]:
+    home = HOMES["torchvision" if kind == "torchvision" else "bvlc"]()
+    if home.published.digest.of(source):
+        return home.classes
+    return tuple(f"class {number}" for number in range(count))
+
+
+def _classes(path: Path, count: int) -> tuple[str, ...]:
     if path.is_dir():
         names = PackedSet.open(path).classes
     else:

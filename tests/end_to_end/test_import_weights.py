@@ -40,7 +40,7 @@ def test_torchvisions_file_becomes_a_checkpoint_that_the_service_can_serve(tmp_p
     torch.manual_seed(0)
     network = alexnet(weights=None).eval()
     torch.save(network.state_dict(), source)
-    done = run("--source", source, "--kind", "torchvision", "--out", out)
+    done = run("--weights", source, "--kind", "torchvision", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "table torchvision, 1000 classes, 61,100,840 parameters" in done.stdout
     x = torch.from_numpy(images[:, 16:240, 16:240]).permute(0, 3, 1, 2) / 255
@@ -59,7 +59,7 @@ def test_the_published_caffemodels_form_at_full_size_with_mean_and_names(tmp_pat
     source.write_bytes(old_caffemodel(layers))
     mean.write_bytes(new_blob(bgr[None]))
     names.write_text("".join(f"n{i:08} name {i}\n" for i in range(1000)))
-    job(Config(source=source, out=tmp_path / "out", mean=mean, classes=names))
+    job(Config(weights=str(source), out=tmp_path / "out", mean=mean, classes=names))
     found, images = load(tmp_path / "out"), random_images()
     assert (found.table.name, found.classes[999]) == ("caffe", "name 999")
     with torch.inference_mode():
@@ -72,7 +72,7 @@ def test_the_published_caffemodels_form_at_full_size_with_mean_and_names(tmp_pat
 def test_a_foreign_file_is_one_line_and_exit_2(tmp_path: Path) -> None:
     source, out = tmp_path / "holiday.jpg", tmp_path / "out"
     source.write_bytes(b"\xff\xd8\xff\xe0 an image")
-    done = run("--source", source, "--out", out)
+    done = run("--weights", source, "--out", out)
     line = f"import_weights.py: {source}: neither a .caffemodel, nor an ONNX model, nor a PyTorch state dict"
     assert (done.returncode, done.stderr.strip(), done.stdout) == (2, line, "")
     assert os.listdir(tmp_path) == ["holiday.jpg"]
@@ -83,11 +83,11 @@ def test_what_is_there_is_not_overwritten_unasked(tmp_path: Path) -> None:
     source.write_bytes(old_caffemodel({"conv1": caffe_layers(1, 1, 1)["conv1"]}))
     out.write_text("mine")
     with pytest.raises(Refused, match="is there already: --overwrite"):
-        job(Config(source=source, out=out))
+        job(Config(weights=str(source), out=out))
     with pytest.raises(Refused, match="is there already"):
-        job(Config(source=source, out=tmp_path, overwrite=True))
+        job(Config(weights=str(source), out=tmp_path, overwrite=True))
     with pytest.raises(ValueError, match="layer conv2: none"):
-        job(Config(source=source, out=out, overwrite=True))
+        job(Config(weights=str(source), out=out, overwrite=True))
     assert out.read_text() == "mine"
 
 
@@ -97,5 +97,5 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("scripts.import_weights.imported", partial(imported, caffe=narrow(CAFFE)))
     for out in (source / "out", tmp_path / ("n" * 300)):  # within a file, and with too long a name
         with pytest.raises(Refused, match="cannot be written: (File exists|File name too long)"):
-            job(Config(source=source, out=out))
+            job(Config(weights=str(source), out=out))
     assert os.listdir(tmp_path) == [source.name]

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.models import alexnet
 
 from model.network.tables import Dense, Table
 
@@ -55,6 +57,22 @@ def caffe_logits(layers: Layers, images: NDArray[np.uint8], mean: Tensor, kind: 
     x = F.max_pool2d(F.relu(F.conv2d(x, *w["conv5"], padding=1, groups=2)), 3, 2)
     x = F.relu(F.linear(x.flatten(1), *w["fc6"]))
     return F.linear(F.relu(F.linear(x, *w["fc7"])), *w["fc8"])
+
+
+def torchvision_network(fc6: int, fc7: int, classes: int) -> nn.Module:
+    """torchvision's own module, with short hidden layers and weights that carry the image to the end."""
+    with torch.device("meta"):
+        network: Any = alexnet(weights=None, num_classes=classes)
+        for place, (seen, units) in {1: (9216, fc6), 4: (fc6, fc7), 6: (fc7, classes)}.items():
+            network.classifier[place] = nn.Linear(seen, units)
+    network.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            bias = torch.randn(parameter.shape[0], generator=generator) * 0.1
+            parameter.copy_(loud(parameter.shape, generator) if parameter.ndim > 1 else bias)
+    evaluated: nn.Module = network.eval()
+    return evaluated
 
 
 def varint(number: int) -> bytes:

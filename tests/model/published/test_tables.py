@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.models import alexnet
 
 from model.checkpoint import Checkpoint, load, save
 from model.forward.torch_engine import network_of
@@ -23,13 +21,13 @@ from tests.model.published.published_files import (
     CAFFENET,
     caffe_layers,
     caffe_logits,
-    loud,
     narrow,
     new_blob,
     new_caffemodel,
     old_blob,
     old_caffemodel,
     onnx_model,
+    torchvision_network,
 )
 from tests.model.weights import arrays
 
@@ -61,22 +59,6 @@ def apart(found: Tensor, wanted: Tensor) -> float:
 @pytest.fixture(scope="module")
 def bvlc() -> dict[str, list[Tensor]]:
     return caffe_layers(fc6=24, fc7=16, classes=CLASSES)
-
-
-def torchvision_network(fc6: int, fc7: int, classes: int) -> nn.Module:
-    """torchvision's own module, with short hidden layers and weights that carry the image to the end."""
-    with torch.device("meta"):
-        network: Any = alexnet(weights=None, num_classes=classes)
-        for place, (seen, units) in {1: (9216, fc6), 4: (fc6, fc7), 6: (fc7, classes)}.items():
-            network.classifier[place] = nn.Linear(seen, units)
-    network.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            bias = torch.randn(parameter.shape[0], generator=generator) * 0.1
-            parameter.copy_(loud(parameter.shape, generator) if parameter.ndim > 1 else bias)
-    evaluated: nn.Module = network.eval()
-    return evaluated
 
 
 @pytest.fixture(scope="module")
