@@ -79,9 +79,16 @@ def _step(step: Step, maps: Maps, table: Table) -> Maps:
 
 
 def _normalised(x: Maps, norm: ResponseNorm, axes: list[int]) -> Maps:
-    """Section 3.3. OpenVINO divides alpha by the number of values in a window, the formula does not."""
-    alpha = norm.alpha * norm.size ** len(axes)
-    return op.lrn(x, op.constant(np.array(axes)), alpha, norm.beta, norm.k, norm.size)
+    """Section 3.3. OpenVINO divides alpha by the number of values in a window, the formula does not.
+
+    On a CPU it also cuts k to a whole number; another k is taken out: (k + s)^-beta = k^-beta (1 + s / k)^-beta.
+    """
+    alpha, where = norm.alpha * norm.size ** len(axes), op.constant(np.array(axes))
+    if norm.k % 1 == 0:
+        return op.lrn(x, where, alpha, norm.beta, norm.k, norm.size)
+    return op.multiply(
+        op.lrn(x, where, alpha / norm.k, norm.beta, 1.0, norm.size), _constant(np.array(norm.k**-norm.beta))
+    )
 
 
 def _joined(branches: list[Maps]) -> Maps:

@@ -86,7 +86,9 @@ class _Captured:
                 network(self._x)
         torch.cuda.current_stream(x.device).wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(x.device), torch.cuda.graph(self._graph):
+        # torch's own capture stream is on the first GPU that captured; other threads may use the GPU meanwhile
+        capturing = torch.cuda.graph(self._graph, stream=aside, capture_error_mode="thread_local")
+        with torch.cuda.device(x.device), capturing:
             self._outputs: Outputs = network(self._x)
 
     def __call__(self, x: Tensor) -> Outputs:
