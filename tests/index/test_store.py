@@ -186,6 +186,7 @@ def test_holds_tells_whether_there_is_work_to_do(path: Path, checkpoint: Path) -
     assert not Bundle(path).holds(other("elsewhere"), TOTAL, identity)
     for total in (TOTAL - BLOCK, TOTAL + BLOCK):
         assert not Bundle(path).holds(INPUTS, total, identity)
+    assert not Bundle(path).holds(INPUTS, TOTAL - BLOCK, changed_at(TOTAL - 1))  # the last block's images are gone
     for changed in (0, TOTAL - 1):
         assert not Bundle(path).holds(INPUTS, TOTAL, changed_at(changed))
     (generation.path / "features.npy").write_bytes(b"")

@@ -40,7 +40,7 @@ def test_what_is_no_image_is_refused(name: str) -> None:
     ("original", "expected"),
     [((480, 640), (160, 120)), ((640, 480), (120, 160)), ((150, 100), (100, 150)), ((3000, 100), (5, 160))],
 )
-def test_a_thumbnail_keeps_the_aspect_ratio_and_is_comes_from_enough_pixels(
+def test_a_thumbnail_keeps_the_aspect_ratio_and_comes_from_enough_pixels(
     kind: str, size: int, original: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     bars = np.arange(original[0]) * 40 // original[0] % 2  # what an image that had been smaller in between would blur

@@ -84,8 +84,13 @@ def test_a_file_that_becomes_a_pipe_is_skipped_without_waiting_for_a_writer(
     if later:  # it was a file when it was looked at
         about = (tmp_path / "c1" / "001.png").stat()
         monkeypatch.setattr(os, "stat", lambda _: about)
-    item = source.read(6, 7)[0]
-    monkeypatch.undo()
+    else:
+        monkeypatch.setattr(os, "open", lambda *_: pytest.fail("opened"))
+    try:
+        item = source.read(6, 7)[0]
+    finally:
+        monkeypatch.undo()
+        os.close(os.open(tmp_path / "c1" / "002.png", os.O_RDWR))  # lets go of a thread that waits after all
     assert (item.image, item.skipped) == (None, "not an ordinary file")
 
 
