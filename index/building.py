@@ -173,6 +173,7 @@ class Building:
             inputs=inputs,
             fingerprints={**inputs, **others, "features": features.result()},
             sizes={part: path.stat().st_size for part, path in parts.items()},
+            engine=self.plan.engine,
         )
         files.replace(self._generation / MANIFEST, manifest.to_json().encode())
 

@@ -48,6 +48,7 @@ class Manifest:
     inputs: Mapping[str, str]  # fingerprints of what it was built from: weights, recipe, images
     fingerprints: Mapping[str, str]  # `inputs`, and the SHA-256 of each of FILES
     sizes: Mapping[str, int]  # bytes of each of FILES
+    engine: str = "torch"  # that computed the features; the manifests of 0.1.0 do not say it, it was torch
     format: int = FORMAT
 
     def to_json(self) -> str:

@@ -23,6 +23,7 @@ class Plan:
     inputs: Mapping[str, str]  # fingerprints, `weights` and `recipe` among them; the images have theirs by blocks
     total: int  # images in the collection, including those that will be skipped
     width: int  # d
+    engine: str  # that computes the features: another rounds them in another way
     classes: tuple[str, ...]
 
     @classmethod

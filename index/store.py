@@ -51,15 +51,16 @@ class Bundle:
         total: int,
         identity: Identity,
         width: int,
+        engine: str,
         classes: Sequence[str],
     ) -> Building:
         """Start a generation, or continue the one that was begun: after its unchanged blocks, see Building.done.
 
         inputs: fingerprints of what the features depend on beside the images, `weights` and `recipe` among them.
         checkpoint: the file that is copied into the generation. total: images in the collection. identity: what images
-        start <= id < stop are now; asked for blocks that are done. width: d. Raises Busy while another
-        process builds, DiskFull when the disk is too small for the rest, BadBundle when the checkpoint is missing or
-        the folder cannot be written.
+        start <= id < stop are now; asked for blocks that are done. width: d. engine: what computes the features; it
+        starts over what another engine began. Raises Busy while another process builds, DiskFull when the disk is too
+        small for the rest, BadBundle when the checkpoint is missing or the folder cannot be written.
         """
         if missing := {"weights", "recipe"} - set(inputs):
             raise BadBundle(f"the inputs' fingerprints lack {' and '.join(sorted(missing))}")
@@ -69,7 +70,7 @@ class Bundle:
             lock = undo.enter_context(self._folder.lock())
             self._folder.current()  # a CURRENT that cannot be read is told before the work, not after it
             number = max(self._folder.numbers(), default=0) + 1
-            plan = Plan(number, dict(inputs), total, width, tuple(classes))
+            plan = Plan(number, dict(inputs), total, width, engine, tuple(classes))
             building = undo.enter_context(Building(self._folder, plan, checkpoint, lock, identity))
             self._check_room((total - building.done) * (4 * width + ROOM) + checkpoint.stat().st_size)
             undo.pop_all()

@@ -12,6 +12,7 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.sources import Source
 from model.device import NoSuchDevice
 from model.embed import Embedder
+from model.forward.engines import NoSuchEngine
 from model.preprocess import BadImage, TooManyPixels
 from model.thumbnails import thumbnail_type
 
@@ -22,6 +23,7 @@ __all__ = [
     "Checkpoint",
     "Embedder",
     "NoSuchDevice",
+    "NoSuchEngine",
     "PackedSet",
     "Source",
     "TooManyPixels",

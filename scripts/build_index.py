@@ -1,16 +1,20 @@
 """The batch job: embed a collection and publish features, thumbnails and labels as a bundle's next generation."""
 
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from index import Bundle, Generation
-from model import Embedder, Source, embed_collection, load_checkpoint, open_source
+from model import Checkpoint, Embedder, Source, embed_collection, load_checkpoint, open_source
 from model.allocator import keep_freed_memory
+from model.checkpoint import save
 from model.data.listing import counted
 from model.data.sources import EncodedSource
+from model.forward.engines import EngineName
+from model.preprocess import EmbeddingPrecision
 from model.progress import counting
 from scripts.command import run
 
@@ -25,6 +29,8 @@ class Config:
     images: Path = Path("data/cifar10")  # a packed dataset (its split train), or any tree of folders with images
     bundle: Path = Path("bundles/cifar10")  # where the generation is published
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    engine: EngineName = "auto"  # what runs the network: auto (OpenVINO on a CPU, torch on a GPU), openvino, torch
+    precision: EmbeddingPrecision = "float32"  # of the network's arithmetic; the service follows it
 
 
 def build(
@@ -33,7 +39,13 @@ def build(
     """Embed the rest of the collection block by block, and publish it with the checkpoint `file`. Raises BadBundle."""
     inputs, total = embedder.checkpoint.fingerprints(), len(source)
     with bundle.begin(
-        inputs, file, total=total, identity=source.identity, width=embedder.width, classes=source.classes
+        inputs,
+        file,
+        total=total,
+        identity=source.identity,
+        width=embedder.width,
+        engine=embedder.engine,
+        classes=source.classes,
     ) as building:
         report("embed", building.done, total)
         with closing(embed_collection(embedder, source, building.done)) as blocks:
@@ -43,19 +55,33 @@ def build(
         return building.publish()
 
 
+@contextmanager
+def file_of(checkpoint: Checkpoint, given: Path, precision: EmbeddingPrecision) -> Iterator[Path]:
+    """The file that the bundle copies: the given one, or a temporary one where that one has another precision."""
+    if checkpoint.recipe.precision == precision:
+        yield given
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder) / given.name, checkpoint)
+        yield Path(folder) / given.name
+
+
 def job(config: Config) -> None:
     """Build the index unless the bundle holds it already, then print what it holds and what was skipped."""
     keep_freed_memory()
     begun = time.monotonic()
-    trained, bundle = load_checkpoint(config.checkpoint), Bundle(config.bundle)
+    given, bundle = load_checkpoint(config.checkpoint), Bundle(config.bundle)
+    trained = replace(given, recipe=replace(given.recipe, precision=config.precision))
     source = open_source(config.images, trained.recipe.stored, report=counting("images"))
     if isinstance(source, EncodedSource) and source.ignored:
         print(f"{config.images}: {counted(source.ignored)}")
     if bundle.holds(trained.fingerprints(), len(source), source.identity):
         generation, did = bundle.current(), "holds this network's features of these images already: nothing to do"
     else:
-        generation = build(Embedder(trained, config.device), source, bundle, config.checkpoint, counting("images"))
-        did = f"published in {time.monotonic() - begun:.1f} s"
+        embedder = Embedder(trained, config.device, config.engine)
+        with file_of(trained, config.checkpoint, given.recipe.precision) as file:
+            generation = build(embedder, source, bundle, file, counting("images"))
+        did = f"published in {time.monotonic() - begun:.1f} s by {embedder.engine} on {embedder.device}"
     skipped = generation.catalogue.skipped()
     for image in skipped[:SHOWN]:
         print(f"  skipped {image.name}: {image.reason}")

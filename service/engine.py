@@ -56,7 +56,7 @@ class Engine:
         self._max_pixels = max_pixels
         self.classes = embedder.classes
         self.checkpoint = embedder.checkpoint
-        self.device, self.search_device = embedder.device, searcher.device
+        self.device, self.network_engine, self.search_device = embedder.device, embedder.engine, searcher.device
         self.manifest = generation.manifest
         self.model = self.manifest.fingerprints["weights"][:SHORT]
         self.edition = self.manifest.fingerprints["catalogue"][:SHORT]  # changes when any thumbnail changes
@@ -119,14 +119,14 @@ class Engine:
 def load_engine(settings: Settings) -> Engine:
     """Open the bundle's current generation, verify every file of it, and answer one question to warm it up.
 
-    Raises BadBundle, BadCheckpoint, NoSuchDevice, GpuFailed, TooLarge for features that float16 cannot search, and
-    Mismatch when the checkpoint did not make the index.
+    Raises BadBundle, BadCheckpoint, NoSuchDevice, NoSuchEngine, GpuFailed, TooLarge for features that float16 cannot
+    search, and Mismatch when the checkpoint did not make the index.
     """
     generation = Bundle(settings.bundle).current(verify=True)
     try:
         checkpoint = load_checkpoint(generation.checkpoint)
         _check_pair(checkpoint, generation)
-        embedder = Embedder(checkpoint, settings.device)
+        embedder = Embedder(checkpoint, settings.device, settings.engine)
         gpus = gpus_of(embedder.device)
         if embedder.device != "cpu" and not gpus:
             logging.getLogger(__name__).warning("FAISS cannot use %s here: the CPU searches", embedder.device)

@@ -37,6 +37,7 @@ async def version(engine: deps.EngineDep) -> schemas.Version:
             recipe=manifest.inputs["recipe"],
             precision=checkpoint.recipe.precision,
             device=engine.device,
+            engine=engine.network_engine,
             classes=list(engine.classes),
         ),
         generation=schemas.GenerationVersion(
@@ -45,6 +46,7 @@ async def version(engine: deps.EngineDep) -> schemas.Version:
             images=manifest.rows,
             width=manifest.width,
             device=engine.search_device,
+            engine=manifest.engine,
             fingerprints=dict(manifest.fingerprints),
         ),
     )

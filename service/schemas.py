@@ -136,8 +136,9 @@ class ModelVersion(BaseModel):
     table: str = Field(description="name of the layer table, as in cifar, photo, paper or release")
     weights: str = Field(description="SHA-256")
     recipe: str = Field(description="SHA-256 of the image preparation, the layer table and the classes")
-    precision: str
+    precision: str = Field(description="of the network's arithmetic: float32 or bfloat16")
     device: str = Field(description="where the network runs")
+    engine: str = Field(description="what runs it: openvino or torch")
     classes: list[str]
 
 
@@ -150,6 +151,7 @@ class GenerationVersion(BaseModel):
     images: int
     width: int = Field(description="numbers in an embedding")
     device: str = Field(description="where the search runs: cpu, or the GPUs it uses, as in `cuda:0, cuda:1`")
+    engine: str = Field(description="what computed the indexed features")
     fingerprints: dict[str, str] = Field(description="SHA-256 of each file and of what it was built from")
 
 
@@ -165,6 +167,7 @@ class Version(BaseModel):
                 "recipe": "77aa02c19b3d...",
                 "precision": "float32",
                 "device": "cuda",
+                "engine": "torch",
                 "classes": ["airplane", "automobile", "bird"],
             },
             "generation": {
@@ -173,6 +176,7 @@ class Version(BaseModel):
                 "images": 50000,
                 "width": 4096,
                 "device": "cuda:0",
+                "engine": "torch",
                 "fingerprints": {"weights": "3f9a1c0de882...", "features": "0c4e5b7d9a61..."},
             },
         }

@@ -1,7 +1,7 @@
 """The settings of the service, and their defaults. scripts/command.py reads them from flags and FC7_* variables."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -23,6 +23,8 @@ class Settings:
     """TCP port; 0 takes any free one."""
     device: str = "auto"
     """For network and search: auto, cpu, cuda (all GPUs search) or cuda:N. Without GPU FAISS the CPU searches."""
+    engine: Literal["auto", "openvino", "torch"] = "auto"
+    """What runs the network: auto (OpenVINO on a CPU, torch on a GPU), openvino, torch."""
     float16: bool = False
     """Scan the features in float16: half the memory, the same answers. A GPU refuses features above 255."""
     max_bytes: Positive = 20_000_000

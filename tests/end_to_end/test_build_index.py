@@ -116,6 +116,41 @@ def test_an_indexed_image_is_its_own_nearest_and_the_six_are_brute_forces(unbrok
     np.testing.assert_array_equal(distances, expected[0])
 
 
+def test_either_engine_serves_what_the_other_built(
+    collection: Path, unbroken: tuple[Path, str], tmp_path: Path
+) -> None:
+    assert "by torch on cpu" in finished(start(collection, tmp_path, "--engine", "torch"))
+    assert "by openvino on cpu" in unbroken[1]
+    ours, theirs = Bundle(unbroken[0]).current(), Bundle(tmp_path).current()
+    assert (ours.manifest.engine, theirs.manifest.engine) == ("openvino", "torch")
+    np.testing.assert_allclose(ours.features, theirs.features, rtol=0, atol=1e-5 * np.abs(theirs.features).max())
+    held_out = np.random.default_rng(1).integers(0, 256, (50, 18, 18, 3), dtype=np.uint8)
+    found = []
+    for generation, engine in ((ours, "torch"), (theirs, "openvino"), (ours, "openvino")):
+        embedder = Embedder(checkpoint.load(generation.checkpoint), "cpu", engine)  # type: ignore[arg-type]
+        found.append(FlatIndex(generation.features, generation.ids).search(embedder(held_out)[1], 6)[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[2])
+
+
+def test_another_precision_is_another_generation_and_the_checkpoint_in_it_says_so(
+    collection: Path, tmp_path: Path
+) -> None:
+    process = start(collection, tmp_path, "--precision", "bfloat16")
+    if "avx512_bf16" not in Path("/proc/cpuinfo").read_text():
+        assert "no bfloat16 arithmetic" in process.communicate(timeout=120)[1]
+        assert process.returncode == 2
+        return
+    finished(process)
+    generation = Bundle(tmp_path).current(verify=True)
+    trained, bundled = checkpoint.load(collection / "checkpoint.safetensors"), checkpoint.load(generation.checkpoint)
+    assert (trained.recipe.precision, bundled.recipe.precision) == ("float32", "bfloat16")
+    assert bundled.fingerprints() == {part: generation.manifest.inputs[part] for part in ("weights", "recipe")}
+    assert bundled.fingerprints()["weights"] == trained.fingerprints()["weights"]
+    assert "nothing to do" in finished(start(collection, tmp_path, "--precision", "bfloat16"))
+    assert "generation 2 published" in finished(start(collection, tmp_path))
+
+
 def test_run_again_it_has_nothing_to_do(collection: Path, unbroken: tuple[Path, str]) -> None:
     bundle, _ = unbroken
     assert "nothing to do" in finished(start(collection, bundle))

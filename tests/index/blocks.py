@@ -65,7 +65,9 @@ def blocks(start: int = 0, total: int = TOTAL) -> Iterator[Embedded]:
 
 def begun(path: Path, checkpoint: Path, inputs: dict[str, str] = INPUTS, total: int = TOTAL) -> Building:
     """Begin, or continue, a build of the collection's first `total` images."""
-    return Bundle(path).begin(inputs, checkpoint, total=total, identity=identity, width=WIDTH, classes=CLASSES)
+    return Bundle(path).begin(
+        inputs, checkpoint, total=total, identity=identity, width=WIDTH, engine="torch", classes=CLASSES
+    )
 
 
 def build(path: Path, checkpoint: Path, inputs: dict[str, str] = INPUTS, total: int = TOTAL) -> Generation:

@@ -90,8 +90,16 @@ def test_a_build_of_something_else_starts_over(path: Path, checkpoint: Path) -> 
         {"identity": lambda start, stop: f"others {start} to {stop}"},
         {"width": WIDTH + 1},
         {"classes": ("cat", "dog")},
+        {"engine": "openvino"},
     ):
-        usual = {"inputs": INPUTS, "total": TOTAL, "identity": identity, "width": WIDTH, "classes": CLASSES}
+        usual = {
+            "inputs": INPUTS,
+            "total": TOTAL,
+            "identity": identity,
+            "width": WIDTH,
+            "engine": "torch",
+            "classes": CLASSES,
+        }
         with Bundle(path).begin(checkpoint=checkpoint, **{**usual, **changed}) as building:  # type: ignore[arg-type]
             assert building.done == 0
 
@@ -133,7 +141,7 @@ def test_publishing_too_early_or_nothing_is_refused(path: Path, checkpoint: Path
 
 def test_inputs_must_name_weights_and_recipe(path: Path) -> None:
     with pytest.raises(BadBundle, match="recipe and weights"):
-        Bundle(path).begin({"images": "i"}, path, total=1, identity=identity, width=1, classes=())
+        Bundle(path).begin({"images": "i"}, path, total=1, identity=identity, width=1, engine="torch", classes=())
 
 
 def test_a_second_build_at_once_is_refused(path: Path, checkpoint: Path) -> None:
@@ -214,7 +222,13 @@ def test_a_build_goes_on_after_the_last_block_whose_images_are_as_they_were(
     with begun(path, checkpoint) as building:
         for start in range(0, 30, BLOCK):
             building.append(block(start, start + BLOCK))
-    arguments = {"total": TOTAL + BLOCK, "identity": changed_at(changed), "width": WIDTH, "classes": CLASSES}
+    arguments = {
+        "total": TOTAL + BLOCK,
+        "identity": changed_at(changed),
+        "width": WIDTH,
+        "engine": "torch",
+        "classes": CLASSES,
+    }
     with Bundle(path).begin(INPUTS, checkpoint, **arguments) as building:  # type: ignore[arg-type]
         assert building.done == kept
         for embedded in blocks(kept, TOTAL + BLOCK):
@@ -233,7 +247,7 @@ def test_images_that_changed_after_a_kill_between_publish_and_point_are_embedded
         patch.setattr(BundleFolder, "point", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             build(path, checkpoint)
-    arguments = {"total": TOTAL, "identity": changed_at(15), "width": WIDTH, "classes": CLASSES}
+    arguments = {"total": TOTAL, "identity": changed_at(15), "width": WIDTH, "engine": "torch", "classes": CLASSES}
     with Bundle(path).begin(INPUTS, checkpoint, **arguments) as building:  # type: ignore[arg-type]
         assert (building.done, building.plan.number) == (0, 2)
 
@@ -278,6 +292,14 @@ def test_damage_is_told_by_part(path: Path, checkpoint: Path, part: str) -> None
     file.unlink()
     with pytest.raises(BadBundle, match=f"the {part} file is missing"):
         Bundle(path).current()
+
+
+def test_a_manifest_that_does_not_name_its_engine_is_of_torch(path: Path, checkpoint: Path) -> None:
+    manifest = build(path, checkpoint).path / "manifest.json"
+    fields = json.loads(manifest.read_text())
+    assert fields.pop("engine") == "torch"
+    manifest.write_text(json.dumps(fields))
+    assert Bundle(path).current().manifest.engine == "torch"
 
 
 def test_damaged_bookkeeping_is_told(path: Path, checkpoint: Path) -> None:

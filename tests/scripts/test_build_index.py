@@ -1,4 +1,4 @@
-"""The batch job's three stages in one process: what was written stays, and no thread is left, however it ends."""
+"""What the batch job says, does again and leaves alone; what it wrote stays, and no thread is left, however it ends."""
 
 import errno
 import os
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from index import Bundle, DiskFull
+from index import BadBundle, Bundle, DiskFull
 from model import checkpoint
 from model.embed import Embedder
-from scripts.build_index import build
+from scripts.build_index import Config, build, job
+from tests.images import encoded, photograph
 from tests.index.blocks import contents
 from tests.model.test_checkpoint import made
 from tests.model.test_collection import Collection
@@ -49,3 +50,61 @@ def test_a_build_that_ends_early_keeps_its_blocks_and_goes_on(
     generation = build(embedder, source, Bundle(tmp_path / "bundle"), file, lambda _, now, __: done.append(now))
     assert done == [512, 1024, 1100]
     assert contents(generation) == expected
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Three images without folders, at 18 pixels."""
+    checkpoint.save(tmp_path / "network", made())
+    (tmp_path / "images").mkdir()
+    for number in range(3):
+        (tmp_path / "images" / f"{number}.png").write_bytes(encoded(photograph(seed=number)))
+    return Config(checkpoint=tmp_path / "network", images=tmp_path / "images", bundle=tmp_path / "bundle", device="cpu")
+
+
+def said(config: Config, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    job(config)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_it_says_what_is_ignored_and_the_first_ten_that_are_skipped(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(12):
+        (config.images / f"broken {number:02}.jpg").touch()
+        (config.images / f"{number}.txt").touch()
+    lines = said(config, capsys)
+    assert lines[0] == f"{config.images}: 12 other files ignored (12 .txt)"
+    assert [line.split(":")[0] for line in lines[1:11]] == [f"  skipped broken {number:02}.jpg" for number in range(10)]
+    assert lines[11].startswith("  and 2 more, in the table skipped of ")
+    assert lines[-1] == "3 images indexed, 12 skipped, 12 numbers each"
+    assert len(Bundle(config.bundle).current().catalogue.skipped()) == 12
+
+
+def test_any_change_of_the_folder_is_noticed_and_nothing_else(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(config, capsys)
+    (config.images / "notes.txt").touch()
+    assert "generation 1 holds" in said(config, capsys)[1]
+    (config.images / "notes.txt").unlink()
+    about = (config.images / "1.png").stat()
+    os.utime(config.images / "1.png", ns=(about.st_atime_ns, about.st_mtime_ns + 1))
+    assert "generation 2 published" in said(config, capsys)[0]
+    (config.images / "3.png").write_bytes(encoded(photograph(seed=3)))
+    assert "generation 3 published" in said(config, capsys)[0]
+    (config.images / "3.png").unlink()
+    assert "generation 4 published" in said(config, capsys)[0]
+    (config.images / "2.png").rename(config.images / "4.png")
+    assert "generation 5 published" in said(config, capsys)[0]
+    assert "generation 5 holds" in said(config, capsys)[0]
+    names = [Bundle(config.bundle).current().catalogue.image(image_id).name for image_id in range(3)]
+    assert names == ["0.png", "1.png", "4.png"]
+
+
+def test_only_broken_images_are_one_line_with_the_first_reason(config: Config) -> None:
+    for file in config.images.iterdir():
+        file.write_bytes(b"<html>")
+    with pytest.raises(BadBundle, match=r"none of the 3 images could be read, the first: 0\.png: not an image"):
+        job(config)
+    assert not (config.bundle / "CURRENT").exists()

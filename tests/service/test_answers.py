@@ -190,6 +190,7 @@ def test_version_names_every_part(client: TestClient, engine: Engine) -> None:
             **network().fingerprints(),
             "precision": "float32",
             "device": "cpu",
+            "engine": "openvino",
             "classes": list(CLASSES),
         },
         "generation": {
@@ -198,6 +199,7 @@ def test_version_names_every_part(client: TestClient, engine: Engine) -> None:
             "images": len(INDEXED),
             "width": 4096,
             "device": "cpu",
+            "engine": "openvino",
             "fingerprints": dict(manifest.fingerprints),
         },
     }
