@@ -1,5 +1,6 @@
 """scripts/import_weights.py: published files of full size become checkpoints that answer as their source does."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import torch
 from torchvision.models import alexnet
 
 from model.checkpoint import load
+from model.data.download import Digest, DownloadFailed, Published
 from model.embed import Embedder
+from model.published.homes import HOMES, Home
 from model.published.importing import imported
 from model.published.tables import CAFFE
 from scripts.command import Refused
@@ -67,6 +70,19 @@ def test_the_published_caffemodels_form_at_full_size_with_mean_and_names(tmp_pat
     probabilities, features = Embedder(found, "cpu")(images)
     assert features.shape == (2, 4096)
     np.testing.assert_allclose(probabilities, wanted.numpy(), rtol=1e-3, atol=1e-5)  # of softmax over logits near 100
+
+
+def test_a_name_is_the_published_file_in_the_given_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = old_caffemodel(caffe_layers(24, 16, 2))
+    published = Published(("http://127.0.0.1:9/none",), Digest("sha1", hashlib.sha1(data).hexdigest()), len(data))
+    monkeypatch.setitem(HOMES, "bvlc", lambda: Home("bvlc.caffemodel", published, ("cat", "dog")))
+    monkeypatch.setattr("scripts.import_weights.imported", partial(imported, caffe=narrow(CAFFE)))
+    given = Config(weights="bvlc", weights_folder=tmp_path / "weights", out=tmp_path / "out")
+    with pytest.raises(DownloadFailed, match=f"give the file as --weights PATH, or put it into {given.weights_folder}"):
+        job(given)
+    (given.weights_folder / "bvlc.caffemodel").write_bytes(data)
+    job(given)
+    assert load(given.out).classes == ("cat", "dog")
 
 
 def test_a_foreign_file_is_one_line_and_exit_2(tmp_path: Path) -> None:
