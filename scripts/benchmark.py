@@ -1,15 +1,15 @@
-"""Measure the training step, the loader, the search or retrieval: conditions, then a table or JSON."""
+"""Measure the training step, the loader, the batch job, the search or retrieval: conditions, then a table or JSON."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from scripts.benchmarks.settings import Loader, Retrieval, Search, Train
+from scripts.benchmarks.settings import Embed, Loader, Retrieval, Search, Train
 from scripts.command import run
 
 
-def job(config: Train | Loader | Search | Retrieval) -> None:
+def job(config: Train | Loader | Embed | Search | Retrieval) -> None:
     """Measure what was named, and print it."""
     from scripts.benchmarks.timing import conditions
 
@@ -22,7 +22,7 @@ def job(config: Train | Loader | Search | Retrieval) -> None:
         print(f"{said}\n{table}")
 
 
-def _measured(config: Train | Loader | Search | Retrieval) -> tuple[Sequence[Any], str]:
+def _measured(config: Train | Loader | Embed | Search | Retrieval) -> tuple[Sequence[Any], str]:
     """The figures, and the table that shows them. Each benchmark imports only what it measures."""
     match config:
         case Train():
@@ -35,6 +35,11 @@ def _measured(config: Train | Loader | Search | Retrieval) -> tuple[Sequence[Any
 
             readings = loader.measure(config)
             return readings, loader.shown(readings)
+        case Embed():
+            from scripts.benchmarks import embed
+
+            found = embed.measure(config)
+            return found, embed.shown(found)
         case Search():
             from scripts.benchmarks import search
 
@@ -48,4 +53,4 @@ def _measured(config: Train | Loader | Search | Retrieval) -> tuple[Sequence[Any
 
 
 if __name__ == "__main__":
-    run(Train | Loader | Search | Retrieval, job)
+    run(Train | Loader | Embed | Search | Retrieval, job)

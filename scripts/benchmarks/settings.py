@@ -41,6 +41,22 @@ class Loader:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Embed:
+    """Time the batch job (embed a collection, publish a bundle), in turn with its parts."""
+
+    data: Path = Path("data/cifar10")  # packed dataset (its split train); bundles are written beside it, and removed
+    images: Path | None = None  # class folders: also embed image files, by the job and by what most people write
+    checkpoint: Path | None = None  # a trained network; without one, a network of random weights
+    preset: Literal["paper", "release", "cifar", "photo"] = "cifar"  # of the network of random weights
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the network's arithmetic
+    engine: Literal["auto", "openvino", "torch"] = "auto"  # that runs it
+    count: int = 50_000  # images in a round, at most: the first ones
+    rounds: int = 3  # timed, after one that is not
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    json: bool = False  # print JSON instead of a table
+
+
+@dataclass(frozen=True, kw_only=True)
 class Search:
     """Time the nearest-neighbour search over features of noise."""
 

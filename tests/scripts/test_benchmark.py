@@ -16,7 +16,7 @@ from model.network.alexnet import AlexNet, initialise
 from model.network.tables import PAPER, RELEASE, Table
 from scripts.benchmark import job
 from scripts.benchmarks import search, train
-from scripts.benchmarks.settings import Loader, Retrieval, Search, Train
+from scripts.benchmarks.settings import Embed, Loader, Retrieval, Search, Train
 from scripts.benchmarks.timing import Timing, conditions, in_turn, table
 from scripts.benchmarks.train import Plain, without_norm
 from scripts.command import Refused
@@ -97,11 +97,12 @@ def test_float32_is_float32_in_every_form_that_is_timed(monkeypatch: pytest.Monk
         (Loader(rounds=0), "--rounds 0"),
         (Loader(count=()), r"--count \(\)"),
         (Loader(noise=-3), "--noise -3"),
+        (Embed(count=0), "--count 0"),
         (Search(k=-1), "--k -1"),
         (Retrieval(checked=0), "--checked 0"),
     ],
 )
-def test_numbers_below_one_are_refused(config: Train | Loader | Search | Retrieval, flag: str) -> None:
+def test_numbers_below_one_are_refused(config: Train | Loader | Embed | Search | Retrieval, flag: str) -> None:
     with pytest.raises(Refused, match=f"^{flag}: at least 1 is accepted$"):
         job(config)
 
