@@ -11,12 +11,13 @@ from index import Bundle, Generation
 from model import Checkpoint, Embedder, Source, embed_collection, load_checkpoint, open_source
 from model.allocator import keep_freed_memory
 from model.checkpoint import save
+from model.data.class_names import people_names
 from model.data.listing import counted
 from model.data.sources import EncodedSource
 from model.forward.engines import EngineName
 from model.preprocess import EmbeddingPrecision
 from model.progress import counting
-from scripts.command import run
+from scripts.command import Refused, run
 
 SHOWN = 10  # lines about images that could not be read
 
@@ -26,7 +27,15 @@ class Config:
     """Index a collection. Run again after a stop, it continues; when nothing has changed, it has nothing to do."""
 
     checkpoint: Path = Path("runs/cifar10/checkpoint.safetensors")  # the trained network
+    weights: str | None = None
+    """In place of CHECKPOINT, a published network: torchvision or bvlc, 244 MB each, which are downloaded, or a file of
+    either. Its checkpoint is made beside the download."""
+    weights_folder: Path = Path("data/weights")
+    """Where downloads are kept; a published file that is there already is used without the network."""
     images: Path = Path("data/cifar10")  # a packed dataset (its split train), or any tree of folders with images
+    class_names: Path | None = None
+    """Names of the class folders: a file with lines like Caffe's synset_words.txt, or "folder,name" (CSV). Without a
+    name, a folder called by an id of ILSVRC-2012 (n01440764) has that class's first word (tench), another its own."""
     bundle: Path = Path("bundles/cifar10")  # where the generation is published
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
     engine: EngineName = "auto"  # what runs the network: auto (OpenVINO on a CPU, torch on a GPU), openvino, torch
@@ -66,20 +75,42 @@ def file_of(checkpoint: Checkpoint, given: Path, precision: EmbeddingPrecision) 
         yield Path(folder) / given.name
 
 
+def network(config: Config) -> Path:
+    """Return the network's checkpoint; a published network is downloaded and converted where it has to be."""
+    if config.weights is None:
+        return config.checkpoint
+    if config.checkpoint != Config.checkpoint:
+        raise Refused("give --checkpoint or --weights, not both")
+    from model.published.converted import checkpoint_file  # here, because it imports torch, which takes seconds
+
+    return checkpoint_file(config.weights, config.weights_folder, counting("MB"))
+
+
+def collection(config: Config, size: int) -> Source:
+    """Open the images, and say what is ignored among them. A folder's classes get names for people."""
+    source = open_source(config.images, size, report=counting("images"))
+    if isinstance(source, EncodedSource):
+        if source.ignored:
+            print(f"{config.images}: {counted(source.ignored)}")
+        return replace(source, classes=people_names(source.classes, config.class_names, print))
+    if config.class_names is not None:
+        raise Refused(f"--class-names is for a folder of images: {config.images} was packed with its classes' names")
+    return source
+
+
 def job(config: Config) -> None:
     """Build the index unless the bundle holds it already, then print what it holds and what was skipped."""
     keep_freed_memory()
     begun = time.monotonic()
-    given, bundle = load_checkpoint(config.checkpoint), Bundle(config.bundle)
+    checkpoint, bundle = network(config), Bundle(config.bundle)
+    given = load_checkpoint(checkpoint)
     trained = replace(given, recipe=replace(given.recipe, precision=config.precision))
-    source = open_source(config.images, trained.recipe.stored, report=counting("images"))
-    if isinstance(source, EncodedSource) and source.ignored:
-        print(f"{config.images}: {counted(source.ignored)}")
+    source = collection(config, trained.recipe.stored)
     if bundle.holds(trained.fingerprints(), len(source), source.identity):
         generation, did = bundle.current(), "holds this network's features of these images already: nothing to do"
     else:
         embedder = Embedder(trained, config.device, config.engine)
-        with file_of(trained, config.checkpoint, given.recipe.precision) as file:
+        with file_of(trained, checkpoint, given.recipe.precision) as file:
             generation = build(embedder, source, bundle, file, counting("images"))
         did = f"published in {time.monotonic() - begun:.1f} s by {embedder.engine} on {embedder.device}"
     skipped = generation.catalogue.skipped()

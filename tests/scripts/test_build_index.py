@@ -3,16 +3,25 @@
 import errno
 import os
 import threading
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from index import BadBundle, Bundle, DiskFull
 from model import checkpoint
+from model.data.folders import folder_source
+from model.data.packing import pack
 from model.embed import Embedder
+from model.published import converted
+from model.published.importing import imported
+from model.published.tables import CAFFE, TORCHVISION
 from scripts.build_index import Config, build, job
+from scripts.command import Refused
 from tests.images import encoded, photograph
 from tests.index.blocks import contents
+from tests.model.published.published_files import caffe_layers, narrow, new_caffemodel
 from tests.model.test_checkpoint import made
 from tests.model.test_collection import Collection
 
@@ -108,3 +117,39 @@ def test_only_broken_images_are_one_line_with_the_first_reason(config: Config) -
     with pytest.raises(BadBundle, match=r"none of the 3 images could be read, the first: 0\.png: not an image"):
         job(config)
     assert not (config.bundle / "CURRENT").exists()
+
+
+def test_folders_called_by_an_id_have_its_word_and_others_the_name_in_a_file(
+    config: Config, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for folder in ("n03417042", "IMG_2019"):
+        (config.images / folder).mkdir()
+        (config.images / folder / "1.png").write_bytes(encoded(photograph()))
+    assert "generation 1 published" in said(config, capsys)[0]
+    assert Bundle(config.bundle).current().manifest.classes == ("IMG_2019", "garbage truck")
+    (tmp_path / "names.csv").write_text("IMG_2019,Lisbon")
+    named = replace(config, class_names=tmp_path / "names.csv")
+    assert "generation 2 published" in said(named, capsys)[0]
+    assert Bundle(config.bundle).current().manifest.classes == ("Lisbon", "garbage truck")
+    assert "nothing to do" in said(named, capsys)[0]
+    pack(tmp_path / "packed", {"train": folder_source(config.images, 18)})
+    with pytest.raises(Refused, match=r"--class-names is for a folder of images: .*packed was packed with"):
+        job(replace(named, images=tmp_path / "packed"))
+
+
+def test_a_published_network_is_converted_and_used(
+    config: Config, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = partial(imported, caffe=narrow(CAFFE), torchvision=narrow(TORCHVISION))
+    monkeypatch.setattr(converted, "imported", tables)
+    (tmp_path / "weights.caffemodel").write_bytes(new_caffemodel(caffe_layers(24, 16, 3)))
+    published = replace(
+        config,
+        checkpoint=Config.checkpoint,
+        weights=str(tmp_path / "weights.caffemodel"),
+        weights_folder=tmp_path / "kept",
+    )
+    assert said(published, capsys)[-1] == "3 images indexed, 0 skipped, 16 numbers each"
+    assert checkpoint.load(Bundle(config.bundle).current().checkpoint).table.name == "caffe"
+    with pytest.raises(Refused, match="give --checkpoint or --weights, not both"):
+        job(replace(published, checkpoint=config.checkpoint))
