@@ -1,5 +1,6 @@
 """Which files of a tree are images; what is left out, and what is said of it."""
 
+import inspect
 import os
 import socket
 import sys
@@ -74,18 +75,15 @@ def test_what_is_no_file_is_counted_and_never_opened(tmp_path: Path, monkeypatch
 
 
 def test_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
-    depth = sys.getrecursionlimit() + 100
-    places = [tmp_path]
-    for _ in range(depth):
-        places.append(places[-1] / "d")
-        os.mkdir(places[-1])
-    (places[-1] / "1.png").touch()
+    depth, limit = 300, sys.getrecursionlimit()
+    place = tmp_path.joinpath(*["d"] * depth)
+    tree(place, "1.png")
     try:
-        assert list_images(tmp_path).folders == {("d",) * depth: ["1.png"]}
-    finally:  # rmtree, with which pytest clears up, is recursive
-        (places[-1] / "1.png").unlink()
-        for place in reversed(places[1:]):
-            place.rmdir()
+        sys.setrecursionlimit(len(inspect.stack()) + 100)
+        found = list_images(tmp_path)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found.folders == {("d",) * depth: ["1.png"]}
 
 
 def test_a_folder_deeper_than_a_path_can_be_is_said(tmp_path: Path) -> None:
