@@ -32,9 +32,14 @@ def is_cpu(device: str) -> bool:
 def choose_device(device: str) -> "torch.device":
     """Return the device that "auto" (the first GPU where there is one, else the CPU), "cpu", "cuda" or "cuda:N" names.
 
-    Raises NoSuchDevice.
+    Raises NoSuchDevice, also where torch cannot be loaded.
     """
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise NoSuchDevice(
+            f"{device!r} needs torch, which cannot be loaded here ({error}); accepted are auto and cpu"
+        ) from error
 
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -44,3 +44,18 @@ def test_all_code_is_in_the_docker_image() -> None:
     copied = re.findall(r"^COPY (\S+) /app/", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert set(copied) == code - {"tests"}
     assert {f"!{name}" for name in copied} <= set((ROOT / ".dockerignore").read_text().splitlines())
+
+
+def test_the_small_docker_image_has_packages_of_the_large_one() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    of_all = {requirement.split(";")[0] for requirement in told["project"]["dependencies"]}
+    assert set(told["dependency-groups"]["serve"]) < of_all
+
+
+def test_the_small_docker_image_has_the_scripts_that_its_scripts_import() -> None:
+    copies = "\n".join(re.findall("^COPY .*", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    copied = set(re.findall(r"scripts/(\w+)\.py", copies))
+    sources = [(ROOT / f"scripts/{name}.py").read_text() for name in copied]
+    used = re.findall(r"^ *(?:from|import) scripts\.?(\w*)", "\n".join(sources), re.MULTILINE)
+    assert "serve" in copied
+    assert set(used) <= copied

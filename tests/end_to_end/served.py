@@ -31,10 +31,10 @@ class Served:
         return 1024 * int(next(line for line in status.splitlines() if line.startswith(field)).split()[1])
 
 
-def start(*flags: str, **variables: str) -> "subprocess.Popen[str]":
+def start(*flags: str, python: str = sys.executable, **variables: str) -> "subprocess.Popen[str]":
     """Start the script with these flags and variables; its output is piped."""
     return subprocess.Popen(
-        [sys.executable, "scripts/serve.py", *flags],
+        [python, "scripts/serve.py", *flags],
         cwd=ROOT,
         env=environment(**variables),
         stdout=subprocess.PIPE,
@@ -44,9 +44,9 @@ def start(*flags: str, **variables: str) -> "subprocess.Popen[str]":
 
 
 @contextmanager
-def served(*flags: str, **variables: str) -> Iterator[Served]:
+def served(*flags: str, python: str = sys.executable, **variables: str) -> Iterator[Served]:
     """Start the script, wait for its address, and stop it in the end."""
-    process = start("--port", "0", "--device", "cpu", *flags, **variables)
+    process = start("--port", "0", "--device", "cpu", *flags, python=python, **variables)
     assert process.stdout is not None
     try:
         too_late = threading.Timer(60, process.kill)

@@ -1,5 +1,7 @@
 """A device by its name, and what it is called."""
 
+import sys
+
 import pytest
 import torch
 
@@ -41,3 +43,11 @@ def test_auto_is_the_gpu_only_with_a_driver_and_torch_and_a_gpu(
 def test_a_device_that_is_not_there_is_not_taken_for_the_cpu() -> None:
     with pytest.raises(NoSuchDevice, match="cuda:7"):
         is_cpu("cuda:7")
+
+
+def test_a_gpu_without_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(
+        NoSuchDevice, match=r"^'cuda' needs torch, which cannot be loaded here .*; accepted are auto and cpu$"
+    ):
+        is_cpu("cuda")
