@@ -1,4 +1,8 @@
 # make demo         fetch CIFAR-10, train, index, serve: about five minutes on two cores, downloads aside
+#   DATA=imagenette                        photographs of ten classes instead: about a quarter of an hour
+#   IMAGES=~/Photos WEIGHTS=torchvision    your photographs, indexed with a published network: nothing is trained
+#   IMAGES=folder                          your class folders, to train on
+#   SOURCE=path   the dataset's archive or folder, if you have it     SERVE=0   stop before serving
 # make test         the whole suite
 # make lint         format, lint, types, import rules
 # make docker-test  build the Docker image and try it
@@ -10,6 +14,11 @@ export PYTHONUNBUFFERED = 1
 .PHONY: demo test lint docker-test gpu browser clean
 .DELETE_ON_ERROR:
 
+# Through the environment paths arrive as they are, with spaces and quotes.
+demo: export FC7_DATA := $(or $(DATA),$(FC7_DATA))
+demo: export FC7_IMAGES := $(or $(IMAGES),$(FC7_IMAGES))
+demo: export FC7_SOURCE := $(or $(SOURCE),$(FC7_SOURCE))
+demo: export FC7_WEIGHTS := $(or $(WEIGHTS),$(FC7_WEIGHTS))
 demo: .venv/ready
 	@.venv/bin/python scripts/demo.py $(if $(filter 0,$(SERVE)),--no-serve)
 

@@ -1,8 +1,11 @@
-"""From nothing to the page: fetch CIFAR-10 (or pack a folder of images), train, build the index, serve.
+"""From nothing to the page: photographs, a network, an index, a service.
 
-Each step is one of the other scripts, run as a command. What an earlier run has finished is used again.
+A dataset is fetched, or a folder of images is packed, and a network is trained on it. Or no network is trained: a
+published one indexes a folder. Each step is one of the other scripts, run as a command. What an earlier run has
+finished is used again.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,23 +15,30 @@ from pathlib import Path
 from typing import Literal
 
 from model import PackedSet
+from model.data.folders import folder_source
 from model.data.splits import training_and_validation
 from model.train.recipes import RECIPES
 from scripts.command import Refused, run
 from service.port import listen
 
+Data = Literal["cifar10", "imagenette"]
 Preset = Literal["cifar", "photo", "release", "paper"]
+
+PRESETS: dict[Data, Preset] = {"cifar10": "cifar", "imagenette": "photo"}  # that fit the sides of their images
+FEW = 100  # images that are too few to train on
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Set up and serve a demonstration: CIFAR-10, or the images of a folder."""
+    """Set up and serve a demonstration: a dataset of photographs, or the images of a folder."""
 
-    images: Path | None = None  # folder of class folders to train on; none, or an empty one: CIFAR-10
-    source: Path | None = None  # folder that holds CIFAR-10's files already; none, or an empty one: they are fetched
-    name: str = ""  # of data/NAME, runs/NAME and bundles/NAME; empty: cifar10, or the folder's name
+    data: Data = "cifar10"  # dataset that is fetched
+    source: Path | None = None  # folder or archive that holds that dataset already; if not given, it is downloaded
+    images: Path | None = None  # in place of --data: folder of class folders; with --weights any folder of images
+    weights: str = ""  # train nothing: index --images with a published network; torchvision, bvlc, or its file
+    name: str = ""  # of data/NAME, runs/NAME and bundles/NAME; empty: the dataset's or the folder's (and the weights')
     root: Path = Path(".")  # data, runs and bundles are kept here
-    preset: Preset = "cifar"  # network and recipe; release and paper take 256 x 256 images and want a GPU
+    preset: Preset | None = None  # network and recipe: cifar for cifar10, else photo; release and paper want a GPU
     serve: bool = True  # serve when done, until Ctrl-C
     host: str = "127.0.0.1"  # address to serve on
     port: int = 8000  # TCP port to serve on
@@ -38,33 +48,78 @@ def demo(config: Demo) -> None:
     """Make the bundle where it is missing, then serve it. Raises Refused when a step failed, which printed why."""
     if config.serve:
         listen(config.host, config.port).close()  # refused before minutes of work, not after
-    images = _filled(config.images)
-    if not images and config.preset != "cifar":
-        raise Refused(f"preset {config.preset} is not for CIFAR-10's 32 x 32 images: name a folder with --images")
-    name = config.name or (images.resolve().name if images else "cifar10")
-    bundle = config.root / "bundles" / name
-    if (bundle / "CURRENT").exists():
+    images, weights = _expanded(config.images), os.path.expanduser(config.weights)
+    if images and not images.is_dir():
+        raise Refused(f"{images}: not a folder")
+    bundle = config.root / "bundles" / (config.name or _name(config.data, images, weights))
+    if weights:
+        _index(config, images, weights, bundle)
+    elif (bundle / "CURRENT").exists():
         print(f"{bundle} is there: nothing to fetch or to train", flush=True)
     else:
-        _make(config, images, name, bundle)
+        _train(config, images, bundle)
     if config.serve:
         print(f"serve: http://{config.host}:{config.port}/  (Ctrl-C ends it)", flush=True)
         _command("serve.py", "--bundle", bundle, "--host", config.host, "--port", config.port)
 
 
-def _make(config: Demo, images: Path | None, name: str, bundle: Path) -> None:
-    data, trained = config.root / "data" / name, config.root / "runs" / name
-    checkpoint, source = trained / "checkpoint.safetensors", _filled(config.source)
+def _expanded(path: Path | None) -> Path | None:
+    """The path with a home folder for its ~, which not every shell expands in `make demo IMAGES=~/Photos`."""
+    return path and Path(os.path.expanduser(path))
+
+
+def _name(data: Data, images: Path | None, weights: str) -> str:
+    if not images:
+        return data
+    folder = images.resolve().name or "images"
+    return f"{folder}-{Path(weights).stem}" if weights else folder
+
+
+def _index(config: Demo, images: Path | None, weights: str, bundle: Path) -> None:
+    """Index a folder with a published network. This is always run: it knows what is new and what has changed."""
+    if not images:
+        raise Refused("published weights are for a folder of images: name it with --images (make: IMAGES=)")
+    if config.preset:
+        raise Refused(f"preset {config.preset} is for training, and --weights trains nothing: give one of them")
+    known = ["--weights", weights, "--weights-folder", config.root / "data" / "weights"]
+    _step("index", None, "build_index.py", *known, "--images", images, "--bundle", bundle)
+
+
+def _train(config: Demo, images: Path | None, bundle: Path) -> None:
+    preset = config.preset or ("photo" if images else PRESETS[config.data])
+    data, trained = config.root / "data" / bundle.name, config.root / "runs" / bundle.name
     if images:
-        pack = ["--images", images, "--out", data, "--size", RECIPES[config.preset].stored]
+        _check_trainable(images, RECIPES[preset].stored)
+        pack = ["--images", images, "--out", data, "--size", RECIPES[preset].stored]
         _step("pack", data / "meta.json", "prepare_dataset.py", *pack)
     else:
-        fetch = ["--out", data, *(["--source", source] if source else [])]
-        _step("fetch", data / "meta.json", "fetch_cifar10.py", *fetch)
-    begun = ["--resume"] if trained.exists() else []
-    fitted = [*begun, "--batch", _batch(data, config.preset)]
-    _step("train", checkpoint, "train.py", "--data", data, "--preset", config.preset, "--out", trained, *fitted)
+        _fetch(config, preset, data)
+    checkpoint = trained / "checkpoint.safetensors"
+    fitted = [*(["--resume"] if trained.exists() else []), "--batch", _batch(data, preset)]
+    _step("train", checkpoint, "train.py", "--data", data, "--preset", preset, "--out", trained, *fitted)
     _step("index", None, "build_index.py", "--checkpoint", checkpoint, "--images", data, "--bundle", bundle)
+
+
+def _fetch(config: Demo, preset: Preset, data: Path) -> None:
+    if preset != PRESETS[config.data]:
+        side = RECIPES[PRESETS[config.data]].stored
+        raise Refused(f"preset {preset} is not for {config.data}'s {side} x {side} images: name a folder with --images")
+    source = _expanded(config.source)
+    given = ["--source", source] if source else []
+    _step("fetch", data / "meta.json", f"fetch_{config.data}.py", "--out", data, *given)
+
+
+def _check_trainable(images: Path, size: int) -> None:
+    """Raise Refused for a folder that no network can be trained on, and say what can be done; BadDataset: no images."""
+    own = images / "train"
+    source = folder_source(own if own.is_dir() else images, size)
+    labels = [image.label for image in source.images if image.label >= 0]
+    if len(set(labels)) < 2 or len(labels) < FEW:
+        of = f"{len(source)} images, {len(labels)} of them in {len(set(labels))} class folders"
+        raise Refused(
+            f"{images}: {of}; training takes at least {FEW} in two. Without training, for any folder of images: "
+            "--weights torchvision (WEIGHTS=torchvision)"
+        )
 
 
 def _batch(data: Path, preset: Preset) -> int:
@@ -79,16 +134,6 @@ def _batch(data: Path, preset: Preset) -> int:
         raise Refused(f"{data} holds {side} x {side} images, {preset} takes {wanted} x {wanted}: choose another --name")
     train, _ = training_and_validation(packed)
     return min(recipe.batch, len(train))
-
-
-def _filled(folder: Path | None) -> Path | None:
-    """Return the folder where it holds anything, else None. Raises Refused where it cannot be read."""
-    if folder and not folder.is_dir():
-        raise Refused(f"{folder}: not a folder")
-    try:
-        return folder if folder and any(folder.iterdir()) else None
-    except OSError as error:
-        raise Refused(f"{folder}: cannot be read: {error.strerror}") from error
 
 
 def _step(name: str, product: Path | None, script: str, *arguments: object) -> None:

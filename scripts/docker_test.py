@@ -21,7 +21,7 @@ from scripts.command import Refused, run
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = ("docker", "compose", "--project-name", "fc7-docker-test", "--file", str(ROOT / "docker-compose.yml"))
-UNSET = dict.fromkeys(("CIFAR10", "FC7_PRESET", "COMPOSE_PROFILES"), "")  # what the user may have set
+UNSET = dict.fromkeys(("DATA", "SOURCE", "WEIGHTS", "FC7_PRESET", "COMPOSE_PROFILES"), "")  # what the user may have set
 CLASSES, EACH = ("dark", "light"), 100  # images in each
 
 

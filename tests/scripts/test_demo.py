@@ -1,6 +1,5 @@
 """The demo refuses at once what it could only refuse after minutes of work."""
 
-import errno
 import os
 import queue
 import signal
@@ -18,11 +17,13 @@ import httpx
 import pytest
 
 from model import BadDataset, PackedSet
+from model.data.imagenette import WNIDS
 from model.train.recipes import RECIPES
 from scripts.command import Refused
 from scripts.demo import Demo, Preset, demo
 from service.port import PortTaken
 from tests.images import encoded, photograph
+from tests.model.data.ilsvrc_archives import jpeg, tar
 from tests.processes import environment
 
 ROOT = Path(__file__).parents[2]
@@ -52,23 +53,6 @@ def test_an_address_that_cannot_be_is_refused(host: str, port: int, tmp_path: Pa
         demo(Demo(root=tmp_path, host=host, port=port))
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="images: not a folder"):
-        demo(Demo(root=tmp_path / "out", images=tmp_path / "images", serve=False))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a container's mount where the host forbids it."""
-
-    def refusing(place: Path) -> Any:
-        raise PermissionError(errno.EACCES, "Permission denied", str(place))
-
-    monkeypatch.setattr(Path, "iterdir", refusing)
-    with pytest.raises(Refused, match=f"{tmp_path}: cannot be read: Permission denied"):
-        demo(Demo(root=tmp_path / "out", images=tmp_path, serve=False))
-
-
 def test_a_bundle_that_is_there_is_used_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bundles" / "cifar10").mkdir(parents=True)
     (tmp_path / "bundles" / "cifar10" / "CURRENT").write_text("0001\n")
@@ -77,12 +61,15 @@ def test_a_bundle_that_is_there_is_used_again(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_step_that_fails_ends_the_demo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "notes.txt").write_text("no image")
+    for image in class_folders(tmp_path / "images", 100).rglob("*.png"):
+        image.write_text("<html>")
     with pytest.raises(Refused, match=r"ended with exit code 2; its message is above"):
         demo(Demo(root=tmp_path / "out", images=tmp_path / "images", serve=False))
     assert "prepare_dataset.py: " in capfd.readouterr().err
     assert not list(tmp_path.glob("out/runs"))
+
+
+REAL = ("prepare_dataset.py", "fetch_imagenette.py")
 
 
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
@@ -91,7 +78,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def noting(command: list[str]) -> "subprocess.Popen[bytes]":
         seen.append([Path(command[1]).name, *command[2:]])
-        if seen[-1][0] != "prepare_dataset.py":
+        if seen[-1][0] not in REAL:
             command = [sys.executable, "-c", ""]
         return start(command)
 
@@ -99,31 +86,138 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return seen
 
 
-@pytest.mark.parametrize(("preset", "count", "batch"), [("cifar", 150, 128), ("release", 20, 18)])
+def flags(seen: list[list[str]], script: str) -> dict[str, str]:
+    """The flags of the only call of a script."""
+    (words,) = (words for words in seen if words[0] == script)
+    return dict(zip(words[1::2], words[2::2], strict=True))
+
+
+@pytest.mark.parametrize(("preset", "count", "batch"), [(None, 150, 64), ("cifar", 150, 128), ("cifar", 104, 94)])
 def test_a_folder_is_packed_and_trained_as_its_preset_and_count_want(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: Preset, count: int, batch: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: Preset | None, count: int, batch: int
 ) -> None:
     seen = steps(monkeypatch)
     demo(Demo(images=class_folders(tmp_path / "mine", count), root=tmp_path, preset=preset, serve=False))
-    packed = PackedSet.open(tmp_path / "data" / "mine")
-    assert packed.size == RECIPES[preset].stored
-    (train,) = (words for words in seen if words[0] == "train.py")
-    flags = dict(zip(train[1::2], train[2::2], strict=True))
-    assert (flags["--preset"], int(flags["--batch"])) == (preset, min(128, len(packed.split("train"))))
-    assert int(flags["--batch"]) == pytest.approx(batch, abs=3)
+    packed, recipe = PackedSet.open(tmp_path / "data" / "mine"), RECIPES[preset or "photo"]
+    assert packed.size == recipe.stored
+    train = flags(seen, "train.py")
+    assert train["--preset"] == (preset or "photo")
+    assert int(train["--batch"]) == min(recipe.batch, len(packed.split("train"))) == pytest.approx(batch, abs=3)
+
+
+def test_imagenette_is_fetched_and_trained_with_the_preset_for_photographs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {f"train/{wnid}/{number}.JPEG": jpeg(number) for wnid in WNIDS for number in range(3)}
+    (tmp_path / "a b.tar").write_bytes(tar(images))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen = steps(monkeypatch)
+    demo(Demo(data="imagenette", source=Path("~/a b.tar"), root=tmp_path, serve=False))
+    packed = PackedSet.open(tmp_path / "data" / "imagenette")
+    assert (len(packed.classes), packed.size) == (10, RECIPES["photo"].stored)
+    assert flags(seen, "train.py")["--preset"] == "photo"
+    assert flags(seen, "build_index.py")["--bundle"] == str(tmp_path / "bundles" / "imagenette")
+
+
+def test_published_weights_index_a_folder_each_time_and_nothing_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the bundle is there: the folder may have changed."""
+    images, bundle = tmp_path / "My Photos", tmp_path / "bundles" / "My Photos-torchvision"
+    (bundle).mkdir(parents=True)
+    (bundle / "CURRENT").write_text("0001\n")
+    images.mkdir()
+    seen = steps(monkeypatch)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    demo(Demo(images=Path("~/My Photos"), weights="torchvision", root=tmp_path, port=0))
+    assert [words[0] for words in seen] == ["build_index.py", "serve.py"]
+    assert flags(seen, "build_index.py") == {
+        "--weights": "torchvision",
+        "--weights-folder": str(tmp_path / "data" / "weights"),
+        "--images": str(images),
+        "--bundle": str(bundle),
+    }
+    assert flags(seen, "serve.py")["--bundle"] == str(bundle)
+    demo(Demo(images=images, weights="~/alexnet.pth", root=tmp_path, serve=False))
+    assert seen[-1][seen[-1].index("--weights") + 1] == str(tmp_path / "alexnet.pth")
+    assert seen[-1][-1] == str(tmp_path / "bundles" / "My Photos-alexnet")
+
+
+@pytest.mark.parametrize(
+    ("count", "classes", "said"),
+    [
+        (99, 3, "99 images, 99 of them in 3"),
+        (120, 1, "120 images, 120 of them in 1"),
+        (120, 0, "120 images, 0 of them in 0"),
+    ],
+    ids=["few", "one class", "no labels"],
+)
+def test_what_cannot_be_trained_is_told_of_published_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, classes: int, said: str
+) -> None:
+    seen, images = steps(monkeypatch), class_folders(tmp_path / "mine", count, classes or 1)
+    with pytest.raises(Refused, match=f": {said} class folders; training takes .* --weights torchvision"):
+        demo(Demo(images=images if classes else images / "c0", root=tmp_path, serve=False))
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"preset": "release"}, "release is not for cifar10's 32 x 32 images: name a folder with --images"),
+        ({"preset": "cifar", "data": "imagenette"}, "cifar is not for imagenette's 128 x 128 images: name a folder"),
+        ({"weights": "bvlc"}, "published weights are for a folder of images: name it with --images"),
+        (
+            {"weights": "bvlc", "images": Path(), "preset": "photo"},
+            "preset photo is for training, and --weights trains",
+        ),
+        ({"images": Path("nowhere")}, "nowhere: not a folder"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], said: str
+) -> None:
+    seen = steps(monkeypatch)
+    with pytest.raises(Refused, match=said):
+        demo(Demo(root=tmp_path, serve=False, **wrong))
+    assert (seen, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_a_folder_without_images_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = steps(monkeypatch)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("no image")
+    with pytest.raises(BadDataset, match="mine: no images"):
+        demo(Demo(images=tmp_path / "mine", root=tmp_path, serve=False))
+    assert seen == []
 
 
 @pytest.mark.slow
-def test_what_cannot_be_trained_is_said_in_terms_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_of_another_preset_is_not_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps(monkeypatch)
-    with pytest.raises(Refused, match="release is not for CIFAR-10's 32 x 32 images: name a folder with --images"):
-        demo(Demo(root=tmp_path, preset="release", serve=False))
-    two = class_folders(tmp_path / "two", 12, classes=2)
-    demo(Demo(images=two, root=tmp_path, serve=False))
+    two = class_folders(tmp_path / "two", 100, classes=2)
+    demo(Demo(images=two, root=tmp_path, preset="cifar", serve=False))
     with pytest.raises(Refused, match="two holds 32 x 32 images, release takes 256 x 256: choose another --name"):
         demo(Demo(images=two, root=tmp_path, preset="release", serve=False))
-    with pytest.raises(BadDataset, match="needs two classes to tell apart, this dataset has 1"):
-        demo(Demo(images=class_folders(tmp_path / "one", 12, classes=1), root=tmp_path, serve=False))
+
+
+def test_make_hands_its_variables_over_as_they_are(tmp_path: Path) -> None:
+    """In a copy of the checkout whose Python says what it is given."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").write_text('#!/bin/sh\necho "$@"; env | grep ^FC7_ | sort\n')
+    (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+    (tmp_path / ".venv" / "ready").touch()
+    given = ["IMAGES=~/My \"own\" 'photos'", "WEIGHTS=torchvision", "SERVE=0"]
+    # `make test` hands its own flags to every make that its tests start.
+    variables = {name: value for name, value in environment(FC7_SOURCE="/kept").items() if not name.startswith("MA")}
+    command = ["make", "--no-print-directory", "demo", *given]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == [
+        "scripts/demo.py --no-serve",
+        *("FC7_DATA=", "FC7_IMAGES=~/My \"own\" 'photos'", "FC7_SOURCE=/kept", "FC7_WEIGHTS=torchvision"),
+    ]
 
 
 @contextmanager
@@ -193,7 +287,8 @@ def test_a_step_is_let_save_when_the_demo_is_stopped(tmp_path: Path, number: sig
 def test_150_images_go_all_the_way_to_neighbours_over_http(tmp_path: Path) -> None:
     images = class_folders(tmp_path / "mine", 150)
     deadline, said, address = time.monotonic() + DEADLINE, "", ""
-    with running("--images", str(images), "--root", str(tmp_path), "--port", "0", environment=environment()) as lines:
+    given = ("--images", str(images), "--root", str(tmp_path), "--port", "0", "--preset", "cifar")
+    with running(*given, environment=environment()) as lines:
         while not address:
             line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
             said += line

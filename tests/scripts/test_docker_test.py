@@ -1,12 +1,16 @@
 """make docker-test with a stand-in for docker: it asks a real service, and always takes it down."""
 
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from scripts.demo import Demo
+from scripts.docker_test import UNSET
 from tests.processes import environment
 
 ROOT = Path(__file__).parents[2]
@@ -63,3 +67,16 @@ def test_docker_without_compose_is_one_line(tmp_path: Path) -> None:
     code, _, error, calls = docker_test(tmp_path, "version")
     assert (code, calls) == (2, [VERSION])
     assert error == "docker_test.py: docker compose cannot be run, its plugin is needed: version is broken\n"
+
+
+def test_the_users_own_variables_do_not_reach_the_trial() -> None:
+    """Of all that docker-compose.yml reads, what the trial does not set itself is unset."""
+    read = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert {"IMAGES", "WEIGHTS", "DATA", "SOURCE"} <= read
+    assert read - {"IMAGES", "FC7_PORT"} == set(UNSET) - {"COMPOSE_PROFILES"}
+
+
+def test_what_compose_sets_is_read_by_the_demo() -> None:
+    given = set(re.findall(r"^ +FC7_(\w+):", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE))
+    assert given == {"DATA", "SOURCE", "IMAGES", "WEIGHTS", "PRESET"}
+    assert {name.lower() for name in given} <= {field.name for field in fields(Demo)}
