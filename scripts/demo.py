@@ -76,11 +76,15 @@ def _name(data: Data, images: Path | None, weights: str) -> str:
 
 
 def _index(config: Demo, images: Path | None, weights: str, bundle: Path) -> None:
-    """Index a folder with a published network. This is always run: it knows what is new and what has changed."""
+    """Index a folder with a published network. This is always run: it knows whether anything has changed.
+
+    Raises Refused; BadDataset for a folder without images.
+    """
     if not images:
         raise Refused("published weights are for a folder of images: name it with --images (make: IMAGES=)")
     if config.preset:
         raise Refused(f"preset {config.preset} is for training, and --weights trains nothing: give one of them")
+    folder_source(images, size=1)  # without images it is refused here, not after a download
     known = ["--weights", weights, "--weights-folder", config.root / "data" / "weights"]
     _step("index", None, "build_index.py", *known, "--images", images, "--bundle", bundle)
 

@@ -127,6 +127,7 @@ def test_published_weights_index_a_folder_each_time_and_nothing_is_trained(
     (bundle).mkdir(parents=True)
     (bundle / "CURRENT").write_text("0001\n")
     images.mkdir()
+    (images / "1.jpg").write_bytes(jpeg(0))
     seen = steps(monkeypatch)
     monkeypatch.setenv("HOME", str(tmp_path))
     demo(Demo(images=Path("~/My Photos"), weights="torchvision", root=tmp_path, port=0))
@@ -183,12 +184,15 @@ def test_what_does_not_fit_together_is_refused(
     assert (seen, list(tmp_path.iterdir())) == ([], [])
 
 
-def test_a_folder_without_images_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("weights", ["", "torchvision"])
+def test_a_folder_without_images_is_told_so_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
     seen = steps(monkeypatch)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("no image")
     with pytest.raises(BadDataset, match="mine: no images"):
-        demo(Demo(images=tmp_path / "mine", root=tmp_path, serve=False))
+        demo(Demo(images=tmp_path / "mine", weights=weights, root=tmp_path, serve=False))
     assert seen == []
 
 
