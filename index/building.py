@@ -22,7 +22,8 @@ import numpy as np
 
 import files
 from index.bundle_folder import KEPT, BundleFolder, writing
-from index.catalogue import Block, CatalogueWriter, Identity
+from index.catalogue import Identity
+from index.catalogue_writer import Block, CatalogueWriter
 from index.generation import FILES, MANIFEST, BadBundle, Generation, Manifest, fingerprint
 from index.plan import Plan
 

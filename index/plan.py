@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 import files
-from index.catalogue import Block
+from index.catalogue_writer import Block
 from index.generation import BadBundle
 
 __all__ = ["Plan"]

@@ -12,8 +12,8 @@ from model import Checkpoint, Embedder, Source, embed_collection, load_checkpoin
 from model.allocator import keep_freed_memory
 from model.checkpoint import save
 from model.data.class_names import people_names
+from model.data.encoded import EncodedSource
 from model.data.listing import counted
-from model.data.sources import EncodedSource
 from model.forward.engines import EngineName
 from model.preprocess import EmbeddingPrecision
 from model.progress import counting

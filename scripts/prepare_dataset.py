@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 from model.data.class_names import people_names
+from model.data.encoded import EncodedSource
 from model.data.ilsvrc import ilsvrc_sources
 from model.data.listing import counted
 from model.data.packed import BadDataset
 from model.data.packing import pack
-from model.data.sources import EncodedSource
 from model.data.splits import folder_splits, shuffled
 from model.progress import counting
 from scripts.command import run

@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.data.encoded import EncodedImage, EncodedSource
 from model.data.listing import Listing, Place, counted, list_images
 from model.data.packed import BadDataset, PackedSet
-from model.data.sources import EncodedImage, EncodedSource, PackedSource, Report, packed_source, printable
+from model.data.sources import PackedSource, Report, packed_source, printable
 from model.preprocess import ACCEPTED
 
 __all__ = ["folder_source", "open_source"]

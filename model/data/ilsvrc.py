@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.data.class_names import class_names
+from model.data.encoded import EncodedImage, EncodedSource
 from model.data.matfile import read_mat
 from model.data.packed import BadDataset
-from model.data.sources import EncodedImage, EncodedSource, Report, printable
+from model.data.sources import Report, printable
 from model.data.tars import archive_errors, files_of, members
 
 __all__ = ["Devkit", "ilsvrc_sources", "read_devkit"]

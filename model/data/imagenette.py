@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 
 from model.data.class_names import people_names
 from model.data.download import Digest, Published, download
+from model.data.encoded import EncodedImage, EncodedSource
 from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
-from model.data.sources import EncodedImage, EncodedSource, Report, printable
+from model.data.sources import Report, printable
 from model.data.splits import divided, folder_splits, shuffled
 from model.data.tars import archive_errors, files_of
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from model.data.encoded import EncodedSource
 from model.data.folders import folder_source
 from model.data.loader import Dataset, Subset
 from model.data.packed import BadDataset, PackedSet, Split
-from model.data.sources import EncodedSource, Report
+from model.data.sources import Report
 
 __all__ = ["divided", "folder_splits", "named_split", "shuffled", "training_and_validation"]
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(300)
 # The script as it is, but it kills its process when the features of the second block are written and its rows are not.
 KILLED_IN_THE_SECOND_BLOCK = """
 import os, runpy, signal
-from index.catalogue import CatalogueWriter
+from index.catalogue_writer import CatalogueWriter
 
 record = CatalogueWriter.record
 

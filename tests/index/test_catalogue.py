@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.catalogue import Catalogue, CatalogueWriter, NoSuchImage
+from index.catalogue import Catalogue, NoSuchImage
+from index.catalogue_writer import CatalogueWriter
 from tests.index.blocks import CLASSES, Embedded, block
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from index import BadBundle, Bundle, DiskFull
-from index.catalogue import CatalogueWriter
+from index.catalogue_writer import CatalogueWriter
 from tests.dice import dice
 from tests.index.blocks import INPUTS, TOTAL, begun, block, build, contents, identity
 

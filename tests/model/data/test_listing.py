@@ -1,9 +1,9 @@
 """Which files of a tree are images; what is left out, and what is said of it."""
 
-import inspect
 import os
 import socket
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -79,7 +79,7 @@ def test_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
     place = tmp_path.joinpath(*["d"] * depth)
     tree(place, "1.png")
     try:
-        sys.setrecursionlimit(len(inspect.stack()) + 100)
+        sys.setrecursionlimit(sum(1 for _ in traceback.walk_stack(None)) + 100)
         found = list_images(tmp_path)
     finally:
         sys.setrecursionlimit(limit)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.data import encoded as encoded_images
 from model.data import sources
 from model.data.folders import folder_source, open_source
 from model.data.loader import Subset
@@ -222,7 +223,7 @@ def test_without_a_validation_split_the_same_names_are_held_out_as_when_packing(
 
 
 def test_a_file_too_large_for_an_image_is_skipped_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(encoded_images, "MAX_BYTES", 20_000)
     class_folders(tmp_path, classes=1, each=2)
     with (tmp_path / "c0" / "000.png").open("r+b") as file:
         file.truncate(20_001)
