@@ -66,6 +66,8 @@ def test_every_form_is_the_same_dataset(tmp_path: Path, train: int, val: int, ro
     for split in splits:
         assert [WNIDS[label] for label in split.labels] == [name.partition("/")[0] for name in split.names]
         assert split.skipped == ()
+    again = obtained(tmp_path / "out" / "1", tmp_path / places[1])  # where the first's temporary copy lay says nothing
+    assert again.fingerprint == packed[0].fingerprint
 
 
 @pytest.mark.usefixtures("direct")
