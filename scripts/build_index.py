@@ -90,6 +90,8 @@ def collection(config: Config, size: int) -> Source:
     """Open the images, and say what is ignored among them. A folder's classes get names for people."""
     source = open_source(config.images, size, report=counting("images"))
     if isinstance(source, EncodedSource):
+        if (config.images / "train").is_dir():
+            print(f"{config.images}: its subfolder train alone, as a dataset's training images")
         if source.ignored:
             print(f"{config.images}: {counted(source.ignored)}")
         return replace(source, classes=people_names(source.classes, config.class_names, print))

@@ -21,7 +21,7 @@ from model.preprocess import FORMATS
 __all__ = ["SPECIAL", "Listing", "Place", "counted", "list_images"]
 
 Place = tuple[str, ...]  # names from the root down
-SPECIAL = "no file"  # a link to nothing, a pipe, a socket, a device
+SPECIAL = "not a file"  # a link to nothing, a pipe, a socket, a device
 MOMENT = 1.0  # seconds that a listing may take before it shows how far it is
 SHOWN = 3  # suffixes in a sentence
 

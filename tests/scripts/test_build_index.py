@@ -90,6 +90,16 @@ def test_it_says_what_is_ignored_and_the_first_ten_that_are_skipped(
     assert len(Bundle(config.bundle).current().catalogue.skipped()) == 12
 
 
+def test_it_says_that_a_subfolder_train_is_taken_for_the_whole(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config.images / "train").mkdir()
+    (config.images / "0.png").rename(config.images / "train" / "0.png")
+    lines = said(config, capsys)
+    assert lines[0] == f"{config.images}: its subfolder train alone, as a dataset's training images"
+    assert lines[-1].startswith("1 images indexed")
+
+
 def test_any_change_of_the_folder_is_noticed_and_nothing_else(
     config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,7 +71,7 @@ def test_what_is_no_file_is_counted_and_never_opened(tmp_path: Path, monkeypatch
         found = list_images(tmp_path)
     assert found.folders == {(): ["1.png"]}
     assert found.ignored == {SPECIAL: 5}
-    assert counted(found.ignored) == "5 other files ignored (5 no file)"
+    assert counted(found.ignored) == "5 other files ignored (5 not a file)"
 
 
 def test_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
