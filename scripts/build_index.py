@@ -13,7 +13,8 @@ from model.allocator import keep_freed_memory
 from model.checkpoint import save
 from model.data.class_names import people_names
 from model.data.encoded import EncodedSource
-from model.data.listing import counted
+from model.data.listing import MOMENT, counted
+from model.data.sources import Report
 from model.forward.engines import EngineName
 from model.preprocess import EmbeddingPrecision
 from model.progress import counting
@@ -42,16 +43,26 @@ class Config:
     precision: EmbeddingPrecision = "float32"  # of the network's arithmetic; the service follows it
 
 
-def build(
-    embedder: Embedder, source: Source, bundle: Bundle, file: Path, report: Callable[[str, int, int], None]
-) -> Generation:
+def watched(source: Source, report: Report) -> Callable[[int, int], str]:
+    """Return source.identity; it tells how far it is when looking at the files takes longer than a moment."""
+    begun = time.monotonic()
+
+    def identity(start: int, stop: int) -> str:
+        if time.monotonic() - begun > MOMENT:
+            report("check", stop, 0)
+        return source.identity(start, stop)
+
+    return identity
+
+
+def build(embedder: Embedder, source: Source, bundle: Bundle, file: Path, report: Report) -> Generation:
     """Embed the rest of the collection block by block, and publish it with the checkpoint `file`. Raises BadBundle."""
     inputs, total = embedder.checkpoint.fingerprints(), len(source)
     with bundle.begin(
         inputs,
         file,
         total=total,
-        identity=source.identity,
+        identity=watched(source, report),
         width=embedder.width,
         engine=embedder.engine,
         classes=source.classes,
@@ -108,7 +119,7 @@ def job(config: Config) -> None:
     given = load_checkpoint(checkpoint)
     trained = replace(given, recipe=replace(given.recipe, precision=config.precision))
     source = collection(config, trained.recipe.stored)
-    if bundle.holds(trained.fingerprints(), len(source), source.identity):
+    if bundle.holds(trained.fingerprints(), len(source), watched(source, counting("images"))):
         generation, did = bundle.current(), "holds this network's features of these images already: nothing to do"
     else:
         embedder = Embedder(trained, config.device, config.engine)

@@ -18,11 +18,11 @@ from PIL import Image
 from model.data.sources import Report
 from model.preprocess import FORMATS
 
-__all__ = ["SPECIAL", "Listing", "Place", "counted", "list_images"]
+__all__ = ["MOMENT", "SPECIAL", "Listing", "Place", "counted", "list_images"]
 
 Place = tuple[str, ...]  # names from the root down
 SPECIAL = "not a file"  # a link to nothing, a pipe, a socket, a device
-MOMENT = 1.0  # seconds that a listing may take before it shows how far it is
+MOMENT = 1.0  # seconds that a look at names or files may take before it shows how far it is
 SHOWN = 3  # suffixes in a sentence
 
 

@@ -17,7 +17,8 @@ from model.embed import Embedder
 from model.published import converted
 from model.published.importing import imported
 from model.published.tables import CAFFE, TORCHVISION
-from scripts.build_index import Config, build, job
+from scripts import build_index
+from scripts.build_index import Config, build, job, watched
 from scripts.command import Refused
 from tests.images import encoded, photograph
 from tests.index.blocks import contents
@@ -55,9 +56,11 @@ def test_a_build_that_ends_early_keeps_its_blocks_and_goes_on(
     monkeypatch.undo()
     assert written == [0, 512]
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")]
-    done: list[int] = []
-    generation = build(embedder, source, Bundle(tmp_path / "bundle"), file, lambda _, now, __: done.append(now))
-    assert done == [512, 1024, 1100]
+    told: list[tuple[str, int]] = []
+    generation = build(
+        embedder, source, Bundle(tmp_path / "bundle"), file, lambda what, now, _: told.append((what, now))
+    )
+    assert [done for what, done in told if what == "embed"] == [512, 1024, 1100]
     assert contents(generation) == expected
 
 
@@ -119,6 +122,15 @@ def test_any_change_of_the_folder_is_noticed_and_nothing_else(
     assert "generation 5 holds" in said(config, capsys)[0]
     names = [Bundle(config.bundle).current().catalogue.image(image_id).name for image_id in range(3)]
     assert names == ["0.png", "1.png", "4.png"]
+
+
+def test_a_long_look_at_the_files_shows_how_far_it_is(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, told = folder_source(config.images, 18), list[tuple[str, int, int]]()
+    for moment in (60.0, -1.0):
+        monkeypatch.setattr(build_index, "MOMENT", moment)
+        assert told == []
+        assert watched(source, lambda *at: told.append(at))(1, 3) == source.identity(1, 3)
+    assert told == [("check", 3, 0)]
 
 
 def test_only_broken_images_are_one_line_with_the_first_reason(config: Config) -> None:
