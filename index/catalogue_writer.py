@@ -78,6 +78,7 @@ class CatalogueWriter:
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._close = weakref.finalize(self, self._connection.close)  # Python 3.13 warns of what nobody closed
         self._connection.execute("PRAGMA synchronous = EXTRA")  # a commit returns when it is on the disk
+        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # the journal's file is used again
 
     @staticmethod
     def create(path: Path, classes: Sequence[str]) -> None:
