@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from model.checkpoint import Checkpoint
 from model.embed import Embedder
+from model.forward.engines import EngineName
 from service.app import create_app
 from service.settings import Settings
 from tests.index import gpus
@@ -19,8 +20,8 @@ from tests.service.conftest import ready
 class OnGpu(Embedder):
     """Says that it is on a GPU, computes on the CPU."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str) -> None:
-        super().__init__(checkpoint, "cpu")
+    def __init__(self, checkpoint: Checkpoint, device: str, engine: EngineName) -> None:
+        super().__init__(checkpoint, "cpu", engine)
         self.device = device
 
     def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
