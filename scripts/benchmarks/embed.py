@@ -35,6 +35,7 @@ from scripts.command import Refused
 FORWARD, DECODE = "forward pass alone", "decode alone"
 PACKED, BUNDLE = "embed, packed dataset", "embed, packed dataset, publish"
 FILES, FOLDER = "embed, image files", "ImageFolder + DataLoader + plain torch, float32"
+LARGE = 50_000  # images, CIFAR-10's: from there on what a bundle costs once does not count
 CLASSES = tuple(f"class {number}" for number in range(10))  # of a network of random weights
 
 
@@ -165,7 +166,10 @@ def folder_work(config: Embed, trained: Checkpoint, images: Path) -> Work:
 def shares(timings: Mapping[str, Timing]) -> list[Share]:
     """Each form's rate, and its share of what it could be; a target is the product's, on two cores."""
     rate = {form: timing.rate for form, timing in timings.items()}
-    compared = {PACKED: ("forward", rate[FORWARD], 0.95), BUNDLE: ("forward", rate[FORWARD], 0.88)}
+    compared: dict[str, tuple[str, float, float | None]] = {
+        PACKED: ("forward", rate[FORWARD], 0.95),
+        BUNDLE: ("forward", rate[FORWARD], 0.88 if timings[BUNDLE].handled >= LARGE else None),
+    }
     if FILES in rate:
         apart = 1 / (1 / rate[FORWARD] + 1 / rate[DECODE])
         compared[FILES] = ("1 / (1 / forward + 1 / decode)", apart, 0.93)

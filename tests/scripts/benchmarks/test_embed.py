@@ -44,13 +44,15 @@ def test_without_files_there_is_the_packed_dataset(data: Path) -> None:
 
 def test_shares_are_of_what_could_be() -> None:
     rates = {FORWARD: 100, PACKED: 96, BUNDLE: 90, DECODE: 300, FILES: 70, FOLDER: 28}
-    found = {share.form: share for share in shares({form: Timing((1.0,), rate) for form, rate in rates.items()})}
+    timings = {form: Timing((500.0,), rate * 500) for form, rate in rates.items()}
+    found = {share.form: share for share in shares({**timings, BUNDLE: Timing((600.0,), 54_000)})}
     assert [share.form for share in found.values() if share.ratio is None] == [FORWARD, DECODE]
     assert found[PACKED].ratio == pytest.approx(0.96)
     assert found[BUNDLE].ratio == pytest.approx(0.90)
     assert found[FILES].ratio == pytest.approx(70 / 75)  # one after the other, 100 and 300 a second are 75
     assert found[FOLDER].ratio == pytest.approx(2.5)
     assert [found[form].target for form in (PACKED, BUNDLE, FILES, FOLDER)] == [0.95, 0.88, 0.93, 2]
+    assert {share.form: share for share in shares(timings)}[BUNDLE].target is None
 
 
 def test_the_precision_and_the_preset_are_those_asked_for() -> None:
