@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import files
 from model.data.class_names import people_names
 from model.data.download import Digest, Published, download
 from model.data.encoded import EncodedImage, EncodedSource
@@ -101,11 +102,12 @@ def _uncompressed(archive: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         tar = Path(folder) / "imagenette.tar"
-        with archive_errors(archive), gzip.open(archive) as packed, tar.open("wb") as out:
+        with archive_errors(archive), gzip.open(archive) as packed, tar.open("wb", buffering=0) as out:
             while block := packed.read(BLOCK):
                 if out.tell() + len(block) > MAX_BYTES:
                     raise BadDataset(f"{archive}: unpacks to more than {MAX_BYTES:,} bytes: not Imagenette")
-                out.write(block)
+                with files.translated(tar, BadDataset, BadDataset):  # the disk of temporary files is full
+                    files.write_all(out, block)
         yield tar
 
 

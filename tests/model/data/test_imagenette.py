@@ -1,14 +1,17 @@
 """Imagenette from each of its forms, and from its home; and what is said of everything else."""
 
+import errno
 import gzip
 import hashlib
 import io
 import tarfile
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import files
 from model.data import imagenette
 from model.data.download import Digest, DownloadFailed, Published
 from model.data.imagenette import PUBLISHED, WNIDS, fetch
@@ -50,11 +53,11 @@ def at_home(home: Home, content: bytes) -> Published:
 @pytest.mark.parametrize(("train", "val", "rows"), [(3, 1, (30, 10)), (4, 0, (31, 9))])
 def test_every_form_is_the_same_dataset(tmp_path: Path, train: int, val: int, rows: tuple[int, int]) -> None:
     """Without a val of its own, the same images are held out."""
-    files = members(train, val)
+    contents = members(train, val)
     (tmp_path / "archive").mkdir()
-    (tmp_path / "plain.tar").write_bytes(tar(files))
-    (tmp_path / "archive" / "imagenette2-160.tgz").write_bytes(tar(files, "w:gz"))
-    for name, data in files.items():
+    (tmp_path / "plain.tar").write_bytes(tar(contents))
+    (tmp_path / "archive" / "imagenette2-160.tgz").write_bytes(tar(contents, "w:gz"))
+    for name, data in contents.items():
         (tmp_path / "unpacked" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "unpacked" / name).write_bytes(data)
     places = ["plain.tar", "archive/imagenette2-160.tgz", "archive", "unpacked", "unpacked/imagenette2-160"]
@@ -146,6 +149,18 @@ def test_an_archive_without_end_is_given_up(
         obtained(tmp_path / "out", tmp_path / "a.tgz")
     monkeypatch.setattr(imagenette, limit, value + 1)
     obtained(tmp_path / "out", tmp_path / "a.tgz")
+
+
+def test_a_full_disk_is_told_of_the_temporary_files_not_of_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    (tmp_path / "a.tgz").write_bytes(gzip.compress(WHOLE))
+    monkeypatch.setattr(files, "write_all", full)
+    with pytest.raises(BadDataset, match=f"^{tempfile.gettempdir()}/.*imagenette.tar: no space left on the disk"):
+        obtained(tmp_path / "out", tmp_path / "a.tgz")
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
