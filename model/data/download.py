@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import files
-from model.data.sources import Report
+from model.data.sources import Report, printable
 from model.data.web import Answer, Cut, Patience, Unavailable, get
 
 __all__ = ["Digest", "DownloadFailed", "Published", "cache_folder", "download"]
 
 ATTEMPTS = 5  # at one address: after a cut that brought bytes, the next attempt continues there
 MEGABYTE = 1_000_000
+REASON = 300  # characters of a server's words that a message takes
 
 
 class DownloadFailed(ValueError):
@@ -83,7 +84,11 @@ def _is_there(file: Path, digest: Digest) -> bool:
     """Return whether the file is there. Raises DownloadFailed for another file of that name."""
     if not file.exists():
         return False
-    if not digest.of(file):
+    try:
+        ours = digest.of(file)
+    except OSError as error:
+        raise DownloadFailed(f"{file}: cannot be read: {error.strerror}") from error
+    if not ours:
         raise DownloadFailed(f"{file}: not the published file ({digest}); remove it, or put the published one there")
     return True
 
@@ -112,7 +117,7 @@ class _Download:
             try:
                 self._complete(url)
             except Unavailable as error:
-                failures.append(f"{url}: {error}")
+                failures.append(f"{url}: {printable(str(error)[:REASON])}")
                 continue
             files.sync(self.part)
             self.part.replace(self.file)

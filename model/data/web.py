@@ -13,6 +13,7 @@ from urllib.error import HTTPError
 __all__ = ["Answer", "Cut", "Patience", "Unavailable", "get"]
 
 BLOCK = 1 << 18  # bytes
+DIGITS = 18  # of a file's length; int() refuses very long numbers
 
 
 class Unavailable(Exception):
@@ -90,7 +91,8 @@ def _checked(response: http.client.HTTPResponse | HTTPError, patience: Patience,
         raise Unavailable(f"{response.code} {response.reason}")
     begin = start if response.status == 206 else 0
     length = response.headers.get("Content-Length", "")
-    if not length.isdecimal() or "Transfer-Encoding" in response.headers:  # its end would look like a cut
+    # Without a length, and in chunks, the file's end would look like a cut.
+    if not length.isdecimal() or len(length) > DIGITS or "Transfer-Encoding" in response.headers:
         raise Unavailable("its answer does not say how long the file is")
     return Answer(response, patience, begin, begin + int(length))
 
@@ -115,7 +117,7 @@ def _response(request: urllib.request.Request, patience: Patience) -> http.clien
         raise Unavailable(f"no answer within {patience.window:g} s") from error
     if isinstance(answer, http.client.HTTPResponse | HTTPError):
         return answer
-    if isinstance(answer, OSError | http.client.HTTPException):
+    if isinstance(answer, OSError | http.client.HTTPException | ValueError):  # ValueError: redirected to no address
         cause = getattr(answer, "reason", answer)  # urllib wraps the error of the socket
         raise Unavailable(getattr(cause, "strerror", None) or str(cause) or type(cause).__name__) from answer
     raise answer
