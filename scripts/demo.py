@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from model import PackedSet
+from model.data.encoded import EncodedSource
 from model.data.folders import folder_source
 from model.data.splits import training_and_validation
 from model.progress import counting
@@ -85,7 +86,7 @@ def _index(config: Demo, images: Path | None, weights: str, bundle: Path) -> Non
         raise Refused("published weights are for a folder of images: name it with --images (make: IMAGES=)")
     if config.preset:
         raise Refused(f"preset {config.preset} is for training, and --weights trains nothing: give one of them")
-    folder_source(images, size=1, report=counting("images"))  # without images it is refused here, not after a download
+    _source(images, size=1)  # without images it is refused here, not after a download
     known = ["--weights", weights, "--weights-folder", config.root / "data" / "weights"]
     _step("index", None, "build_index.py", *known, "--images", images, "--bundle", bundle)
 
@@ -116,8 +117,7 @@ def _fetch(config: Demo, preset: Preset, data: Path) -> None:
 
 def _check_trainable(images: Path, size: int) -> None:
     """Raise Refused for a folder that no network can be trained on, and say what can be done; BadDataset: no images."""
-    own = images / "train"
-    source = folder_source(own if own.is_dir() else images, size, report=counting("images"))
+    source = _source(images, size)
     labels = [image.label for image in source.images if image.label >= 0]
     if len(set(labels)) < 2 or len(labels) < FEW:
         of = f"{len(source)} images, {len(labels)} of them in {len(set(labels))} class folders"
@@ -125,6 +125,12 @@ def _check_trainable(images: Path, size: int) -> None:
             f"{images}: {of}; training takes at least {FEW} in two. Without training, for any folder of images: "
             "--weights torchvision (WEIGHTS=torchvision)"
         )
+
+
+def _source(images: Path, size: int) -> EncodedSource:
+    """The images that packing and indexing take: those of the subfolder train where there is one. Raises BadDataset."""
+    own = images / "train"
+    return folder_source(own if own.is_dir() else images, size, report=counting("images"))
 
 
 def _batch(data: Path, preset: Preset) -> int:

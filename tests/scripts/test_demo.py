@@ -162,6 +162,21 @@ def test_what_cannot_be_trained_is_told_of_published_weights(
     assert seen == []
 
 
+def test_a_subfolder_train_is_what_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in packing and in indexing."""
+    seen = steps(monkeypatch)
+    class_folders(tmp_path / "mine" / "train", 2, 1)
+    class_folders(tmp_path / "mine" / "val", 100, 2)
+    with pytest.raises(Refused, match=": 2 images, 2 of them in 1 class folders"):
+        demo(Demo(images=tmp_path / "mine", root=tmp_path, serve=False))
+    for image in (tmp_path / "mine" / "train").rglob("*.png"):
+        image.unlink()
+    for weights in ("", "torchvision"):
+        with pytest.raises(BadDataset, match="mine/train: no images"):
+            demo(Demo(images=tmp_path / "mine", weights=weights, root=tmp_path, serve=False))
+    assert seen == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -213,14 +228,14 @@ def test_make_hands_its_variables_over_as_they_are(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin" / "python").write_text('#!/bin/sh\necho "$@"; env | grep ^FC7_ | sort\n')
     (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
     (tmp_path / ".venv" / "ready").touch()
-    given = ["IMAGES=~/My \"own\" 'photos'", "WEIGHTS=torchvision", "SERVE=0"]
+    given = ["IMAGES=~/My \"own\" 'photos'", "WEIGHTS=torchvision", "SOURCE=/kept", "SERVE=0"]
     # `make test` hands its own flags to every make that its tests start.
-    variables = {name: value for name, value in environment(FC7_SOURCE="/kept").items() if not name.startswith("MA")}
+    variables = {name: value for name, value in environment(FC7_DATA="cifar10").items() if not name.startswith("MA")}
     command = ["make", "--no-print-directory", "demo", *given]
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines() == [
         "scripts/demo.py --no-serve",
-        *("FC7_DATA=", "FC7_IMAGES=~/My \"own\" 'photos'", "FC7_SOURCE=/kept", "FC7_WEIGHTS=torchvision"),
+        *("FC7_DATA=cifar10", "FC7_IMAGES=~/My \"own\" 'photos'", "FC7_SOURCE=/kept", "FC7_WEIGHTS=torchvision"),
     ]
 
 
