@@ -52,16 +52,19 @@ def fetch(
     for a source that is something else or is damaged, and when `out` holds something else; DownloadFailed.
     """
     if source is None:
-        if (out / "meta.json").exists() and _is_ours(there := PackedSet.open(out)):
-            return there
+        if (out / "meta.json").exists():
+            return _ours(PackedSet.open(out))
         source = cache / ARCHIVE
         download(published, source, by_hand=f"give {ARCHIVE} with --source", report=downloading)
     with _splits(_found(source)) as splits:
         return pack(out, splits, report=packing)
 
 
-def _is_ours(packed: PackedSet) -> bool:
-    return (packed.classes, packed.size) == (people_names(WNIDS), SIZE)
+def _ours(packed: PackedSet) -> PackedSet:
+    """Raise BadDataset for a dataset of something else, before anything is downloaded."""
+    if (packed.classes, packed.size) != (people_names(WNIDS), SIZE):
+        raise BadDataset(f"{packed.path}: holds a dataset of something else; remove it or choose another place")
+    return packed
 
 
 def _found(source: Path) -> Path:

@@ -14,8 +14,10 @@ import pytest
 import files
 from model.data import imagenette
 from model.data.download import Digest, DownloadFailed, Published
+from model.data.folders import folder_source
 from model.data.imagenette import PUBLISHED, WNIDS, fetch
 from model.data.packed import BadDataset, PackedSet
+from model.data.packing import pack
 from tests.homes import Home, direct, serving
 from tests.images import encoded, photograph
 from tests.model.data.ilsvrc_archives import tar
@@ -100,7 +102,8 @@ def test_another_file_at_its_home_is_refused(tmp_path: Path) -> None:
 
 def test_a_path_within_an_archive_is_never_written_to(tmp_path: Path) -> None:
     """Links and devices of an archive are left out; a name that leads elsewhere is a name."""
-    out = io.BytesIO(tar({f"../../{name}": data for name, data in members(top="").items()}))
+    odd = {f"train/{WNIDS[0]}/two\nlines.JPEG": encoded(photograph(20, 24), "JPEG")}
+    out = io.BytesIO(tar({f"../../{name}": data for name, data in {**members(top=""), **odd}.items()}))
     with tarfile.open(fileobj=out, mode="a") as archive:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE):
             member = tarfile.TarInfo(f"/train/{WNIDS[0]}/{kind!r}.JPEG")
@@ -109,7 +112,8 @@ def test_a_path_within_an_archive_is_never_written_to(tmp_path: Path) -> None:
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "er" / "a.tar").write_bytes(out.getvalue())
     packed = obtained(tmp_path / "deep" / "er" / "out", tmp_path / "deep" / "er" / "a.tar")
-    assert [len(packed.split(name)) for name in packed.splits] == [30, 10]
+    assert [len(packed.split(name)) for name in packed.splits] == [31, 10]
+    assert f"{WNIDS[0]}/two\\nlines.JPEG" in packed.split("train").names
     assert {path.name for path in tmp_path.rglob("*") if "out" not in path.parts} == {"deep", "er", "a.tar"}
 
 
@@ -180,3 +184,11 @@ def test_a_place_that_holds_another_dataset_is_left_alone(tmp_path: Path) -> Non
     with pytest.raises(BadDataset, match="already holds a dataset of something else"):
         obtained(tmp_path / "out", tmp_path / "b.tar")
     assert PackedSet.open(tmp_path / "out").fingerprint == first.fingerprint
+
+
+def test_a_place_that_holds_something_else_is_refused_before_a_download(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "1.jpg").write_bytes(encoded(photograph(), "JPEG"))
+    pack(tmp_path / "out", {"train": folder_source(tmp_path, 128)})
+    with pytest.raises(BadDataset, match="out: holds a dataset of something else; remove it or choose another place"):
+        obtained(tmp_path / "out", None)
