@@ -18,7 +18,6 @@ __all__ = ["class_names", "ilsvrc_synsets", "names_in_lines", "people_names"]
 
 SYNSET = re.compile(r"(n\d{8})\s+(.+)")
 MAX_BYTES = 1 << 24  # of a file with names; one for all 21,841 classes of ImageNet has 1 MB
-UNSEEN = {"Cc", "Zl", "Zp"}  # Unicode's categories of control characters and line breaks
 FORMS = "a line is 'n01440764 tench, Tinca tinca' or 'folder,name'"
 
 
@@ -117,7 +116,7 @@ def _named(line: str) -> tuple[str, str]:
     name = name.strip()
     if not folder or not name:
         raise ValueError("an empty name")
-    if any(unicodedata.category(letter) in UNSEEN for letter in folder + name):
+    if any(unicodedata.category(letter) == "Cc" for letter in folder + name):
         raise ValueError("a name with a control character")
     return folder, name
 

@@ -65,6 +65,8 @@ def at(monkeypatch: pytest.MonkeyPatch, url: str, published: dict[str, bytes]) -
 
 def test_the_homes_are_the_published_ones() -> None:
     pytorch, caffe = HOMES["torchvision"](), HOMES["bvlc"]()
+    size = AlexNet_Weights.IMAGENET1K_V1.meta["_file_size"] * (1 << 20)  # bytes; BVLC's has fewer parameters
+    assert size < min(pytorch.published.limit, caffe.published.limit)
     assert pytorch.published.urls == (AlexNet_Weights.IMAGENET1K_V1.url,)
     assert (pytorch.file, pytorch.published.digest) == ("alexnet-owt-7be5be79.pth", Digest("sha256", "7be5be79"))
     assert (pytorch.classes[134], caffe.classes[134]) == ("crane bird", "crane (n02012849)")
