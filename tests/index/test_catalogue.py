@@ -94,3 +94,15 @@ def test_the_bytes_depend_on_the_rows_alone(tmp_path: Path) -> None:
     published(once, blocks).close()
     published(twice, blocks, forgotten=3).close()
     assert once.read_bytes() == twice.read_bytes()
+
+
+def test_the_journal_is_one_file_for_all_blocks(tmp_path: Path) -> None:
+    work = tmp_path / "work.sqlite"
+    CatalogueWriter.create(work, CLASSES)
+    writer = CatalogueWriter(work)
+    journals = []
+    for start in (0, 10):
+        writer.record(block(start, start + 10))
+        journals.append((tmp_path / "work.sqlite-journal").stat().st_ino)
+    writer.close()
+    assert journals[0] == journals[1]

@@ -130,9 +130,14 @@ def test_blocks_are_those_of_a_plain_loop(embedder: Embedder) -> None:
     assert list(blocks) == []
 
 
-def test_a_block_fills_the_network(embedder: Embedder) -> None:
-    assert [block.stop for block in embed_collection(embedder, Collection(1030))] == [512, 1024, 1030]
-    assert embedder.batch == 512
+@pytest.mark.parametrize(
+    ("batch", "stops"), [(512, [512, 600]), (256, [256, 512, 600]), (64, [128, 256, 384, 512, 600])]
+)
+def test_a_block_fills_the_network_and_is_not_tiny(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch, batch: int, stops: list[int]
+) -> None:
+    monkeypatch.setattr(Embedder, "batch", batch)
+    assert [block.stop for block in embed_collection(embedder, Collection(600))] == stops
 
 
 def test_each_stage_is_one_block_ahead_and_no_more(embedder: Embedder) -> None:

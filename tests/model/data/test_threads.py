@@ -92,7 +92,9 @@ def test_stages_end_when_the_caller_stops() -> None:
         finally:
             closed.append(name)
 
-    results = ahead(stage("second", ahead(stage("first", range(100)))))
+    first = ahead(stage("first", range(100)))
+    second = stage("second", first)
+    results = ahead(second)
     assert next(results) == 0
     results.close()
     assert closed == ["first", "second"]
