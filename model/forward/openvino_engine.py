@@ -1,5 +1,6 @@
 """The forward pass on a CPU through OpenVINO. It imports no torch."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ class OpenvinoForward:
     def __init__(self, checkpoint: Checkpoint) -> None:
         """Raises BadCheckpoint for weights that do not fit their table, NoSuchEngine where there is no bfloat16."""
         checkpoint.check_weights()
-        precision, core = checkpoint.recipe.precision, ov.Core()
+        precision, core = checkpoint.recipe.precision, _core()
         if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise NoSuchEngine(
                 "this processor has no bfloat16 arithmetic (AVX-512 BF16 or AMX); an index of precision float32 "
@@ -55,9 +56,16 @@ class OpenvinoForward:
         return logits, features
 
 
-def padded(count: int) -> int:
-    """Return the next power of two, or ten: kernels are made anew for every batch size, so there should be few.
+@cache
+def _core() -> ov.Core:
+    """Return the one core of the process.
 
-    Ten views of one image (section 4.1) are one batch; as one of 16 they would take half as long again.
+    A core gives the thread a stack for signals and puts back the former one when it ends. Of two cores, the second to
+    end can put back the first one's, which is gone, and then Ctrl-C ends in a segmentation fault.
     """
-    return 10 if 8 < count <= 10 else 1 << (count - 1).bit_length()
+    return ov.Core()
+
+
+def padded(count: int) -> int:
+    """Return the next power of two: kernels are made anew for every batch size, so there should be few."""
+    return 1 << (count - 1).bit_length()
