@@ -34,9 +34,9 @@ class Embedder:
         self.checkpoint = checkpoint
         self.classes, self.recipe = checkpoint.classes, checkpoint.recipe
         self.width = checkpoint.table.width
-        self._forward = open_forward(checkpoint, device, engine)
-        self.engine, self.device = self._forward.engine, self._forward.device
-        self._mean = self._forward.array(checkpoint.mean_image)
+        self.forward = open_forward(checkpoint, device, engine)  # the network alone: its input -> logits, features
+        self.engine, self.device = self.forward.engine, self.forward.device
+        self._mean = self.forward.array(checkpoint.mean_image)
 
     @property
     def batch(self) -> int:
@@ -53,8 +53,8 @@ class Embedder:
         probabilities = np.empty((len(images), len(self.classes)), np.float32)
         features = np.empty((len(images), self.width), np.float32)
         for rows in _slices(len(images), self.batch):
-            x = network_input(self._forward.array(images[rows]), self._mean, self.recipe.crop)
-            logits, features[rows] = self._forward(x)
+            x = network_input(self.forward.array(images[rows]), self._mean, self.recipe.crop)
+            logits, features[rows] = self.forward(x)
             probabilities[rows] = _softmax(logits)
         return probabilities, features
 
@@ -62,8 +62,8 @@ class Embedder:
         """Stored images (B, S, S, 3) -> probabilities (B, classes), the mean over ten views (section 4.1)."""
         probabilities = np.empty((len(images), len(self.classes)), np.float32)
         for rows in _slices(len(images), max(1, self.batch // VIEWS)):
-            views = list(ten_views(self._forward.array(images[rows]), self._mean, self.recipe.crop))
-            logits, _ = self._forward(self._forward.joined(views))
+            views = list(ten_views(self.forward.array(images[rows]), self._mean, self.recipe.crop))
+            logits, _ = self.forward(self.forward.joined(views))
             of_views = _softmax(logits).reshape(VIEWS, -1, len(self.classes))
             probabilities[rows] = of_views.mean(axis=0)
         return probabilities

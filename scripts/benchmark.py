@@ -1,15 +1,17 @@
-"""Measure the training step, the loader, the batch job, the search or retrieval: conditions, then a table or JSON."""
+"""Measure one part of the system, in turn with its baselines: the conditions, then a table or JSON."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from scripts.benchmarks.settings import Embed, Loader, Retrieval, Search, Train
+from scripts.benchmarks.settings import Embed, Forward, Loader, Precision, Retrieval, Search, Train
 from scripts.command import run
 
+Config = Train | Forward | Loader | Embed | Search | Retrieval | Precision
 
-def job(config: Train | Loader | Embed | Search | Retrieval) -> None:
+
+def job(config: Config) -> None:
     """Measure what was named, and print it."""
     from scripts.benchmarks.timing import conditions
 
@@ -22,7 +24,7 @@ def job(config: Train | Loader | Embed | Search | Retrieval) -> None:
         print(f"{said}\n{table}")
 
 
-def _measured(config: Train | Loader | Embed | Search | Retrieval) -> tuple[Sequence[Any], str]:
+def _measured(config: Config) -> tuple[Sequence[Any], str]:
     """The figures, and the table that shows them. Each benchmark imports only what it measures."""
     match config:
         case Train():
@@ -30,6 +32,11 @@ def _measured(config: Train | Loader | Embed | Search | Retrieval) -> tuple[Sequ
 
             steps = train.measure(config)
             return steps, train.shown(config, steps)
+        case Forward():
+            from scripts.benchmarks import forward
+
+            passes = forward.measure(config)
+            return passes, forward.shown(config, passes)
         case Loader():
             from scripts.benchmarks import loader
 
@@ -50,7 +57,12 @@ def _measured(config: Train | Loader | Embed | Search | Retrieval) -> tuple[Sequ
 
             retrieved = retrieval.measure(config)
             return [retrieved], retrieval.shown(retrieved)
+        case Precision():
+            from scripts.benchmarks import precision
+
+            embedded = precision.measure(config)
+            return embedded, precision.shown(embedded)
 
 
 if __name__ == "__main__":
-    run(Train | Loader | Embed | Search | Retrieval, job)
+    run(Config, job)

@@ -158,7 +158,7 @@ def folder_work(config: Embed, trained: Checkpoint, images: Path) -> Work:
 
     def loop() -> int:
         with torch.inference_mode():
-            return sum(len(network(batch.to(device)).cpu()) for batch, _ in loader)
+            return sum(len(network(batch.to(device))[0].cpu()) for batch, _ in loader)
 
     return loop
 

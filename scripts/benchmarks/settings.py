@@ -25,6 +25,20 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Forward:
+    """Time the forward pass of a whole network, in turn with its baselines, and the start of each engine."""
+
+    preset: Literal["paper", "release", "cifar", "photo"] = "paper"  # whose network
+    batch: tuple[int, ...] = (1, 8, 32, 256)  # images in a pass
+    classes: int = 1000  # that the network tells apart
+    images: int = 128  # in a round of each form; at least one batch
+    rounds: int = 5  # timed, after one that is not
+    engine: tuple[Literal["openvino", "torch"], ...] = ("openvino", "torch")  # of ours; on a GPU torch alone
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    json: bool = False  # print JSON instead of a table
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loader:
     """Time the way of images from disk to training batches."""
 
@@ -79,6 +93,17 @@ class Retrieval:
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
     checked: int = 200  # held-out images whose six neighbours are compared with brute force in float64
     rounds: int = 20  # timed single requests, after three that are not
+    json: bool = False  # print JSON instead of a table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """Compare the neighbours, the accuracy and the speed of bfloat16 features with those of float32."""
+
+    checkpoint: Path = Path("runs/cifar10/checkpoint.safetensors")  # the trained network
+    data: Path = Path("data/cifar10")  # packed dataset; its split train is indexed
+    split: str = "test"  # which of its splits is held out
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
     json: bool = False  # print JSON instead of a table
 
 

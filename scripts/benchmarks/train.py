@@ -10,7 +10,7 @@ from model.allocator import keep_freed_memory
 from model.device import choose_device
 from model.distributed.placement import OneProcess
 from model.network.alexnet import AlexNet, initialise
-from model.network.tables import TABLES, Conv, Dense, ResponseNorm, Table
+from model.network.tables import TABLES, Conv, ResponseNorm, Table
 from model.precision import full_float32
 from model.train.optimiser import SGD
 from model.train.recipes import RECIPES
@@ -41,12 +41,20 @@ class Plain(nn.Module):
         super().__init__()
         self.table, self.layers = network.table, nn.ModuleDict(dict(network.named_children()))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, crop, crop) -> logits (B, classes)."""
-        x = x * self.table.input_scale
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, crop, crop) -> logits (B, classes), the last hidden layer's outputs (B, width)."""
+        scales = self.table.test_scales
+        if self.table.input_scale != 1.0:
+            x = x * self.table.input_scale
         for name, row in self.table.named.items():
-            x = self._conv(row, self.layers[name], x) if isinstance(row, Conv) else self._dense(row, name, x)
-        return x
+            if isinstance(row, Conv):
+                x = self._conv(row, self.layers[name], x)
+                continue
+            hidden = x.flatten(1)
+            x = self.layers[name](hidden if scales[name] == 1.0 else hidden * scales[name])
+            if row.units is not None:
+                x = F.dropout(F.relu(x), row.dropout, self.training)
+        return x, hidden
 
     def _conv(self, row: Conv, layer: nn.Module, x: Tensor) -> Tensor:
         x = layer(x if isinstance(row.padding, int) else F.pad(x, row.padding))
@@ -61,13 +69,6 @@ class Plain(nn.Module):
                 x = torchs_map_norm(x, self.table.map_norm)
         return x
 
-    def _dense(self, row: Dense, name: str, x: Tensor) -> Tensor:
-        x = self.layers[name](x.flatten(1))
-        if row.units is None:
-            return x
-        x = F.dropout(F.relu(x), row.dropout, self.training)
-        return x * (1 - row.dropout) if row.scaling == "test" else x
-
 
 def torchs_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
     """torch divides alpha by the window."""
@@ -75,8 +76,8 @@ def torchs_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
 
 
 def torchs_map_norm(x: Tensor, norm: ResponseNorm) -> Tensor:
-    """The norm within each map: torch has a pooling that sums, and no op for the whole."""
-    sums = F.avg_pool2d(x.square(), norm.size, stride=1, padding=norm.size // 2, divisor_override=1)
+    """The norm within each map: torch has a pooling, and no op for the whole."""
+    sums = F.avg_pool2d(x.square(), norm.size, stride=1, padding=norm.size // 2) * norm.size**2
     return x / (norm.k + norm.alpha * sums) ** norm.beta
 
 
@@ -121,7 +122,7 @@ def plain_step(of: Table, classes: int, x: Tensor, labels: Tensor, *, bf16: bool
     def step() -> int:
         optimiser.zero_grad()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            logits = plain(x)
+            logits, _ = plain(x)
         F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         return len(x)

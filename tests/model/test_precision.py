@@ -72,7 +72,7 @@ def test_training_and_validation_compute_in_full_float32(tf32: Flags) -> None:
 
 def test_the_embedder_computes_in_full_float32_and_repeats_itself(tf32: Flags) -> None:
     embedder = Embedder(made(), "cpu", "torch")
-    seen = seen_by(embedder._forward._network)  # type: ignore[attr-defined]
+    seen = seen_by(embedder.forward._network)  # type: ignore[attr-defined]
     embedder(random_images(3))
     embedder.ten_views(random_images(3))
     assert set(seen) == {("ieee", "ieee", True)}

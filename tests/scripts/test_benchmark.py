@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from index import FlatIndex
 from model.network.alexnet import AlexNet, initialise
 from model.network.tables import PAPER, RELEASE, Table
-from scripts.benchmark import job
+from scripts.benchmark import Config, job
 from scripts.benchmarks import search, train
-from scripts.benchmarks.settings import Embed, Loader, Retrieval, Search, Train
+from scripts.benchmarks.settings import Embed, Forward, Loader, Retrieval, Search, Train
 from scripts.benchmarks.timing import Timing, conditions, in_turn, table
 from scripts.benchmarks.train import Plain, without_norm
 from scripts.command import Refused
@@ -29,7 +29,7 @@ def test_the_plain_form_is_the_same_network(of: Table) -> None:
     network = initialise(AlexNet(of, 10), torch.Generator().manual_seed(0))
     x = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1)) * 60
     with torch.no_grad():
-        torch.testing.assert_close(Plain(network).eval()(x), network(x)[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(Plain(network).eval()(x), network(x), rtol=1e-4, atol=1e-4)
 
 
 def test_leaving_out_the_norm_leaves_out_nothing_else() -> None:
@@ -94,6 +94,7 @@ def test_float32_is_float32_in_every_form_that_is_timed(monkeypatch: pytest.Monk
     ("config", "flag"),
     [
         (Train(batch=(8, 0)), r"--batch \(8, 0\)"),
+        (Forward(images=0), "--images 0"),
         (Loader(rounds=0), "--rounds 0"),
         (Loader(count=()), r"--count \(\)"),
         (Loader(noise=-3), "--noise -3"),
@@ -102,7 +103,7 @@ def test_float32_is_float32_in_every_form_that_is_timed(monkeypatch: pytest.Monk
         (Retrieval(checked=0), "--checked 0"),
     ],
 )
-def test_numbers_below_one_are_refused(config: Train | Loader | Embed | Search | Retrieval, flag: str) -> None:
+def test_numbers_below_one_are_refused(config: Config, flag: str) -> None:
     with pytest.raises(Refused, match=f"^{flag}: at least 1 is accepted$"):
         job(config)
 
