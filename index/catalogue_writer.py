@@ -5,6 +5,7 @@ written: equal rows give equal bytes.
 """
 
 import hashlib
+import os
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
@@ -137,7 +138,7 @@ class CatalogueWriter:
     def write_to(self, path: Path) -> None:
         """Write the published file: equal rows give equal bytes, however often the build was interrupted."""
         path.unlink(missing_ok=True)
-        self._connection.execute("VACUUM INTO ?", (str(path),))
+        self._connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(path),))  # a path need not be UTF-8
         files.sync(path)
 
     def close(self) -> None:

@@ -54,6 +54,9 @@ def run(config: Any, job: Callable[[Any], None]) -> NoReturn:
 
     config: a dataclass, or a union of dataclasses, each of which is a subcommand.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path need not be UTF-8
     try:
         job(parse(config, sys.argv[1:], os.environ))
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -51,6 +52,12 @@ def test_what_was_appended_is_what_is_read(path: Path, checkpoint: Path) -> None
     assert set(manifest.fingerprints) == {"weights", "recipe", "images", "features", "ids", "catalogue", "checkpoint"}
     assert not (path / "building").exists()
     assert Bundle(path).current(verify=True).manifest == manifest
+
+
+def test_a_bundle_may_lie_at_a_path_that_is_no_text(tmp_path: Path, checkpoint: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9")
+    generation = build(path, checkpoint)
+    assert contents(Bundle(path).current(verify=True)) == contents(generation)
 
 
 def test_the_names_of_new_folders_are_on_the_disk_before_what_names_them(

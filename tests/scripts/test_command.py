@@ -1,5 +1,6 @@
 """Flags come before FC7_* variables, those before defaults; a bad value is one line and exit code 2."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ class Config:
 def job(config):
     if config.how == "refused":
         raise PortTaken("port 8000 is taken")
+    if config.how == "a path of bytes":
+        print("caf\\udce9")
     if config.how == "bug":
         raise KeyError("a bug")
     if config.how == "lines":
@@ -118,6 +121,13 @@ def test_a_bad_argument_is_one_clear_line(arguments: list[str], environment: dic
 def test_exit_codes(how: str, code: int, line: str) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM, "--how", how], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (code, line)
+
+
+def test_a_path_that_is_no_text_is_printed_as_an_escape() -> None:
+    command = [sys.executable, "-c", PROGRAM, "--how", "a path of bytes"]
+    variables = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "caf\\udce9\n", "")
 
 
 def test_a_bug_keeps_its_traceback() -> None:
