@@ -91,12 +91,13 @@ def load(path: Path) -> Checkpoint:
         raise BadCheckpoint(f"{path}: cannot be read: {error.strerror}") from error
     try:
         with safe_open(path, framework="np") as file:
-            about = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            about, names = file.metadata() or {}, file.keys()
+            types = {name: file.get_slice(name).get_dtype() for name in names}
+            if other := next((f"{name} is {kind}" for name, kind in types.items() if kind != "F32"), None):
+                raise BadCheckpoint(f"{path}: {other}; only F32 (float32) is read")  # NumPy has no bfloat16 to read
+            arrays = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise BadCheckpoint(f"{path}: not a whole safetensors file: {error}") from error
-    if other := next((f"{name} is {a.dtype}" for name, a in arrays.items() if a.dtype != np.float32), None):
-        raise BadCheckpoint(f"{path}: {other}; only float32 is read")
     if broken := next((name for name, array in arrays.items() if not np.isfinite(array).all()), None):
         raise BadCheckpoint(f"{path}: {broken} holds a number that is not finite: the file is damaged")
     if about.get("format") != FORMAT:

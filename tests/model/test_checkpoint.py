@@ -132,6 +132,15 @@ def test_a_file_with_damaged_numbers_is_refused(name: str, tmp_path: Path) -> No
         load(tmp_path / "c")
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn, torch.float16, torch.int64])
+def test_a_file_of_other_numbers_is_refused_also_of_kinds_that_numpy_does_not_have(
+    kind: torch.dtype, tmp_path: Path
+) -> None:
+    save_file({"x": torch.zeros(2).to(kind)}, tmp_path / "c", metadata={"format": "fc7 checkpoint 1", "about": "{}"})
+    with pytest.raises(BadCheckpoint, match=r"c: x is \w+; only F32 \(float32\) is read$"):
+        load(tmp_path / "c")
+
+
 class ANY_OTHER:  # noqa: N801 (reads as a value)
     """Equal to any fingerprint but one."""
 
