@@ -31,7 +31,7 @@ def forward() -> OpenvinoForward:
     return OpenvinoForward(lively(BASE))
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 9])
 def test_a_batch_gives_the_rows_of_its_images_one_by_one(count: int, forward: OpenvinoForward) -> None:
     x = inputs(count)
     alone = [forward(x[row : row + 1]) for row in range(count)]
@@ -42,7 +42,8 @@ def test_a_batch_gives_the_rows_of_its_images_one_by_one(count: int, forward: Op
 
 
 def test_few_batch_sizes_reach_the_graph() -> None:
-    assert [padded(count) for count in (1, 2, 3, 4, 5, 8, 9, 500, 512)] == [1, 2, 4, 4, 8, 8, 16, 512, 512]
+    assert [padded(count) for count in (1, 2, 3, 4, 5, 8, 9, 11, 500, 512)] == [1, 2, 4, 4, 8, 8, 10, 16, 512, 512]
+    assert padded(10) == 10  # the ten views of one image
 
 
 def test_results_outlive_the_next_call(forward: OpenvinoForward) -> None:
