@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from index import Bundle, FlatIndex, Generation, Searcher, exact, gpus_of
-from model import Embedder, PackedSet, load_checkpoint
+from model import Embedder, NoSuchEngine, PackedSet, load_checkpoint
 from model.evaluation import Figure, Scores, Tally, check_size
 from scripts.benchmarks.settings import Retrieval, check_positive
 from scripts.benchmarks.timing import Timing, Work, in_turn, table, timed
@@ -19,6 +19,7 @@ K = 6  # Figure 4 shows six
 BLOCK = 500  # queries searched together
 NO_CLASSES = "needs held-out labels of the network's classes"
 NO_LABELS = "needs labels of the same classes, held-out and indexed"
+NO_ENGINE = "needs both engines, and bfloat16 on the CPU where the index has it"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Retrieved:
     top5: Figure | None
     agreement: Figure | None  # share of the six nearest that have the held-out image's label; None without labels
     exact: Count  # held-out images whose six neighbours equal brute force in float64
-    either_engine: Count  # held-out images whose six neighbours are the same by the other engine
+    either_engine: Count | None  # held-out images with the same six by the other engine; None without it
     themselves: Count  # indexed images that find themselves first, at distance 0
     embedded_per_s: float  # images, in batches
     searched_per_s: float  # queries, BLOCK at once
@@ -53,7 +54,7 @@ class Retrieved:
 
 
 def measure(config: Retrieval) -> Retrieved:
-    """Measure all of it. Raises BadBundle, BadDataset, BadCheckpoint, NoSuchDevice, Refused."""
+    """Measure all of it. Raises BadBundle, BadDataset, BadCheckpoint, NoSuchDevice, NoSuchEngine, Refused."""
     check_positive(config, "checked", "rounds")
     generation, packed = Bundle(config.bundle).current(), PackedSet.open(config.data)
     checkpoint = load_checkpoint(generation.checkpoint)
@@ -94,9 +95,9 @@ def shown(results: Retrieved) -> str:
         ["top-1 accuracy, central view", share(r.top1) if r.top1 else NO_CLASSES],
         ["top-5 accuracy, central view", share(r.top5) if r.top5 else NO_CLASSES],
         [f"label agreement of the {K} nearest", share(r.agreement) if r.agreement else NO_LABELS],
-        [f"held-out images whose {K} equal brute force in float64", f"{r.exact.hits} of {r.exact.of}"],
-        [f"whose {K} are the same by the other engine", f"{r.either_engine.hits} of {r.either_engine.of}"],
-        ["indexed images that find themselves first, at 0", f"{r.themselves.hits} of {r.themselves.of}"],
+        [f"held-out images whose {K} equal brute force in float64", _count(r.exact)],
+        [f"whose {K} are the same by the other engine", _count(r.either_engine) if r.either_engine else NO_ENGINE],
+        ["indexed images that find themselves first, at 0", _count(r.themselves)],
         ["embedding, in batches", f"{r.embedded_per_s:,.0f} img/s"],
         [f"search, {BLOCK} queries at once", f"{r.searched_per_s:,.0f} queries/s"],
         ["embedding one image", _range(r.embed_ms)],
@@ -156,9 +157,15 @@ def as_brute_force(generation: Generation, features: NDArray[np.float32], found:
 
 def by_the_other_engine(
     embedder: Embedder, searcher: Searcher, images: NDArray[np.uint8], found: NDArray[np.int64]
-) -> Count:
-    """Images (n, S, S, 3) whose neighbours, when OpenVINO embeds them in torch's place or the reverse, are `found`."""
-    other = Embedder(embedder.checkpoint, "cpu", "torch" if embedder.engine == "openvino" else "openvino")
+) -> Count | None:
+    """Images (n, S, S, 3) whose neighbours, when OpenVINO embeds them in torch's place or the reverse, are `found`.
+
+    None where the other engine cannot run the network here.
+    """
+    try:
+        other = Embedder(embedder.checkpoint, "cpu", "torch" if embedder.engine == "openvino" else "openvino")
+    except NoSuchEngine:
+        return None
     same = (nearest(searcher, other(images)[1]) == found).all(axis=1)
     return Count(int(same.sum()), len(same))
 
@@ -209,6 +216,10 @@ def held_out(packed: PackedSet, name: str) -> tuple[NDArray[np.uint8], NDArray[n
     if len(split) < 2:
         raise Refused(f"{packed.path}: split {name!r} has {len(split)} images, at least two are needed")
     return split.images(slice(0, len(split))), np.array(split.labels)
+
+
+def _count(count: Count) -> str:
+    return f"{count.hits} of {count.of}"
 
 
 def share(figure: Figure) -> str:

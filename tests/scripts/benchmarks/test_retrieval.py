@@ -1,5 +1,6 @@
 """The retrieval benchmark's figures on a bundle small enough to work them out from the definition."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from index import Bundle, FlatIndex, Generation
 from model import Embedder, load_checkpoint
 from model.data.packing import pack
 from model.data.sources import ArraySource
+from model.forward import engines
 from scripts.benchmarks import retrieval
 from scripts.benchmarks.retrieval import (
     Count,
@@ -101,6 +103,17 @@ def test_neighbours_that_the_other_engine_does_not_find_are_not_counted(collecti
     found = searcher.search(collection.features, K)[1]
     found[2, 0] = -7
     assert by_the_other_engine(embedder, searcher, HELD_OUT, found) == Count(8, 9)
+
+
+def test_a_machine_without_the_other_engine_measures_the_rest(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "model.forward.openvino_engine", raising=False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr(engines, "find_spec", lambda _: None)
+    results = measure(Retrieval(bundle=collection.bundle, data=collection.data, device="cpu", checked=2, rounds=1))
+    assert (results.network, results.either_engine) == ("cpu (torch, float32)", None)
+    assert row(results, "whose 6 are the same by the other engine").startswith("needs both engines")
 
 
 def test_labels_are_the_catalogues_whatever_was_left_out(collection: Collection) -> None:
