@@ -17,6 +17,7 @@ from typing import Literal
 from model import PackedSet
 from model.data.encoded import EncodedSource
 from model.data.folders import folder_source
+from model.data.sources import printable
 from model.data.splits import training_and_validation
 from model.progress import counting
 from model.train.recipes import RECIPES
@@ -71,10 +72,11 @@ def _expanded(path: Path | None) -> Path | None:
 
 
 def _name(data: Data, images: Path | None, weights: str) -> str:
+    """Return a printable name: TensorBoard takes no path that is not UTF-8."""
     if not images:
         return data
-    folder = images.resolve().name or "images"
-    return f"{folder}-{Path(weights).stem}" if weights else folder
+    folder = printable(images.resolve().name) or "images"
+    return f"{folder}-{printable(Path(weights).stem)}" if weights else folder
 
 
 def _index(config: Demo, images: Path | None, weights: str, bundle: Path) -> None:

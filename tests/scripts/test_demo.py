@@ -144,6 +144,17 @@ def test_published_weights_index_a_folder_each_time_and_nothing_is_trained(
     assert seen[-1][-1] == str(tmp_path / "bundles" / "My Photos-alexnet")
 
 
+def test_a_folder_whose_name_is_no_text_gives_its_bundle_one_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, seen = tmp_path / os.fsdecode(b"caf\xe9"), steps(monkeypatch)
+    images.mkdir()
+    (images / "1.jpg").write_bytes(jpeg(0))
+    demo(Demo(images=images, weights="bvlc", root=tmp_path, serve=False))
+    assert flags(seen, "build_index.py")["--bundle"] == str(tmp_path / "bundles" / "caf\\xe9-bvlc")
+    assert flags(seen, "build_index.py")["--images"] == str(images)
+
+
 @pytest.mark.parametrize(
     ("count", "classes", "said"),
     [
