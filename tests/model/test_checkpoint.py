@@ -74,6 +74,13 @@ def test_fingerprints_tell_weights_from_recipe() -> None:
     assert replace(made(), provenance={}).fingerprints() == base
 
 
+def test_the_fingerprint_of_weights_stays_what_it_was() -> None:
+    """Recorded when weights were torch's: bundles hold such fingerprints, and the service compares them."""
+    weights = {name: np.full(shape, 0.5, np.float32) for name, shape in SMALL.shapes(len(CLASSES)).items()}
+    recorded = "c32f2c278872163cd335dc7af07433ab0980279cc1189661e5cdb722381a8a0b"
+    assert replace(made(), weights=weights).fingerprints()["weights"] == recorded
+
+
 def test_a_checkpoint_says_how_its_network_drops_out(tmp_path: Path) -> None:
     rows = tuple(replace(row, scaling="test") if isinstance(row, Dense) else row for row in SMALL.rows)
     inverted, as_in_2012 = made(), replace(made(), table=replace(SMALL, rows=rows))

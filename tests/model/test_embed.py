@@ -7,7 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from model import embed
 from model.embed import Embedder
+from model.forward.openvino_engine import OpenvinoForward
 from model.forward.torch_engine import network_of
 from model.network.tables import Table
 from model.preprocess import Recipe, network_input, ten_views
@@ -30,7 +32,7 @@ def embedder() -> Embedder:
 
 
 def test_features_equal_the_trainers_forward_pass(embedder: Embedder) -> None:
-    images = random_images(70)  # more than one batch
+    images = random_images(70)
     probabilities, features = embedder(images)
     checkpoint = made()
     x = network_input(torch.from_numpy(images), torch.from_numpy(checkpoint.mean_image), 16)
@@ -64,6 +66,30 @@ def test_ten_views_average_the_softmax(embedder: Embedder) -> None:
         expected = torch.stack([network_of(checkpoint)(view)[0].softmax(1) for view in views])
     assert len(expected) == 10
     assert_same(embedder.ten_views(images), expected.mean(0).numpy())
+
+
+def test_many_images_are_several_passes_with_the_same_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder, images = Embedder(made(), "cpu"), random_images(37)
+    probabilities, features = embedder(images)
+    views, passes, infer = embedder.ten_views(images), list[int](), OpenvinoForward.__call__
+
+    def counted(forward: OpenvinoForward, x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        passes.append(len(x))
+        return infer(forward, x)
+
+    monkeypatch.setattr(OpenvinoForward, "__call__", counted)
+    monkeypatch.setattr(embed, "PIXELS", {"cpu": 16 * 16**2})  # 16 images in a pass
+    for found, wanted in zip(embedder(images), (probabilities, features), strict=True):
+        assert_same(found, wanted)
+    assert_same(embedder.ten_views(images[:3]), views[:3])
+    assert passes == [16, 16, 5, 10, 10, 10]
+
+
+def test_large_logits_are_certain_and_do_not_overflow() -> None:
+    weights = {name: weight * np.float32(1e4 if name == "fc5.weight" else 1) for name, weight in made().weights.items()}
+    probabilities, _ = Embedder(replace(made(), weights=weights), "cpu")(random_images(3))
+    assert np.isfinite(probabilities).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
 
 
 def test_another_precision_is_refused() -> None:

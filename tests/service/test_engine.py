@@ -5,18 +5,19 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from index import BadBundle
+from index import BadBundle, NoSuchImage
 from index.generation import fingerprint
 from model import checkpoint
 from model.checkpoint import Checkpoint
 from model.device import NoSuchDevice
 from model.preprocess import Recipe
-from service.engine import Mismatch, load_engine
+from service.engine import Engine, Mismatch, load_engine
 from service.settings import Settings
 from tests.model.weights import grey
-from tests.service.bundles import network
+from tests.service.bundles import BROKEN, CLASSES, EACH, network
 
 
 @pytest.fixture
@@ -43,6 +44,14 @@ def test_another_networks_weights_are_refused(copy: Path) -> None:
     with pytest.raises(Mismatch, match=f"weights {ours} in the index, {theirs} in the checkpoint; build") as refusal:
         load_engine(Settings(bundle=copy))
     assert "recipe" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("image_id", [BROKEN, EACH * len(CLASSES), 2**63 - 1])
+def test_an_image_that_is_not_indexed_has_no_stored_features(image_id: int, engine: Engine) -> None:
+    with pytest.raises(NoSuchImage):
+        engine.infer_stored(image_id)
+    with pytest.raises(NoSuchImage):
+        engine.predicted(np.array([0, image_id]))
 
 
 def test_another_recipe_is_refused(copy: Path) -> None:

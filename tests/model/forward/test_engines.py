@@ -1,11 +1,13 @@
 """Which engine is chosen, and one clear line where the one that was asked for is not to be had."""
 
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
+from model.checkpoint import BadCheckpoint
 from model.embed import Embedder
 from model.forward import engines
 from model.forward.engines import NoSuchEngine, open_forward
@@ -26,6 +28,16 @@ def test_the_engine_that_was_asked_for_is_taken() -> None:
     for engine in ("openvino", "torch"):
         embedder = Embedder(lively(BASE), "cpu", engine)
         assert (embedder.engine, embedder.device) == (engine, "cpu")
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_weights_of_another_table_are_refused(engine: Any) -> None:
+    """These fit each other, so that a graph can be made of them: its embedding has nine numbers, not 16."""
+    weights = lively(BASE).weights
+    nine = {"fc4.weight": weights["fc4.weight"][:9], "fc4.bias": weights["fc4.bias"][:9]}
+    narrow = replace(lively(BASE), weights={**weights, **nine, "fc5.weight": weights["fc5.weight"][:, :9]})
+    with pytest.raises(BadCheckpoint, match=r"^the weights are not those of table 'base': fc4\.weight \(9, 24\), not"):
+        open_forward(narrow, "cpu", engine)
 
 
 def test_openvino_is_refused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,21 @@ def test_a_batch_gives_the_rows_of_its_images_one_by_one(count: int, forward: Op
 def test_few_batch_sizes_reach_the_graph() -> None:
     assert [padded(count) for count in (1, 2, 3, 4, 5, 8, 9, 11, 500, 512)] == [1, 2, 4, 4, 8, 8, 10, 16, 512, 512]
     assert padded(10) == 10  # the ten views of one image
+
+
+def test_a_batch_reaches_the_graph_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    of = OpenvinoForward(lively(BASE))
+    infer = of._request.infer
+
+    def counting(arrays: list[NDArray[np.float32]], **more: Any) -> Any:
+        sizes.append(len(arrays[0]))
+        return infer(arrays, **more)
+
+    monkeypatch.setattr(of, "_request", SimpleNamespace(infer=counting))
+    for count in (1, 3, 5, 10):
+        of(inputs(count))
+    assert sizes == [1, 4, 8, 10]
 
 
 def test_results_outlive_the_next_call(forward: OpenvinoForward) -> None:
