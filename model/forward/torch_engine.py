@@ -53,7 +53,9 @@ class TorchForward:
 
     def array(self, values: NDArray[Any]) -> Tensor:
         """Return the values as a tensor on the device."""
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self._place)
+        return torch.from_numpy(np.require(values, requirements=["C", "W"])).to(
+            self._place
+        )  # a copy of a read-only array
 
     def joined(self, arrays: list[Tensor]) -> Tensor:
         """Return the tensors end to end."""

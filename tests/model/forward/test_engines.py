@@ -11,7 +11,7 @@ from model.checkpoint import BadCheckpoint
 from model.embed import Embedder
 from model.forward import engines
 from model.forward.engines import NoSuchEngine, open_forward
-from tests.model.forward.networks import lively
+from tests.model.forward.networks import images_of, lively
 from tests.model.forward.test_graph import BASE
 
 
@@ -38,6 +38,14 @@ def test_weights_of_another_table_are_refused(engine: Any) -> None:
     narrow = replace(lively(BASE), weights={**weights, **nine, "fc5.weight": weights["fc5.weight"][:, :9]})
     with pytest.raises(BadCheckpoint, match=r"^the weights are not those of table 'base': fc4\.weight \(9, 24\), not"):
         open_forward(narrow, "cpu", engine)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_images_that_may_not_be_written_are_read(engine: Any) -> None:
+    """As np.asarray(image) gives them, or a memory map; torch would warn."""
+    images = images_of(BASE)
+    images.flags.writeable = False
+    assert Embedder(lively(BASE), "cpu", engine)(images)[1].shape == (2, BASE.width)
 
 
 def test_openvino_is_refused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
