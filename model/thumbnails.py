@@ -50,7 +50,7 @@ def _encoded(image: Image.Image) -> bytes:
     if max(image.size) <= LOSSLESS:
         return _png(np.asarray(image))
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=90)
+    image.save(out, "JPEG", quality=90, comment=b"")  # else the original's, and an error where it is a long one
     return out.getvalue()
 
 

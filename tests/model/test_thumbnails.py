@@ -61,6 +61,13 @@ def test_a_thumbnail_is_upright_and_over_white() -> None:
     assert np.asarray(opened(data))[:, :30].min() == 255
 
 
+@pytest.mark.parametrize("length", [10, 70_000])  # more than a JPEG's comment can have, too
+def test_a_thumbnail_is_made_without_the_originals_comment(length: int) -> None:
+    data = encoded(photograph(300, 400), "GIF", comment=b"c" * length)
+    assert opened(data).info["comment"] == b"c" * length
+    assert "comment" not in opened(stored_image_and_thumbnail(data, 32)[1]).info
+
+
 def test_small_thumbnails_are_lossless_and_large_ones_small() -> None:
     small = photograph(48, 64)
     for data in (thumbnail(small), stored_image_and_thumbnail(encoded(small), 8)[1]):
