@@ -130,9 +130,9 @@ class Building:
         return replace(wanted, number=found.number)
 
     def _forget_what_changed(self, plan: Plan, identity: Identity) -> None:
-        """Keep the blocks up to the first that has changed; start over where what is finished has been published."""
+        """Keep the blocks up to the first that has changed; start over where what is published is not all as wanted."""
         agreed = self._catalogue.agreed(identity)
-        if agreed < self.done and self._is_published:
+        if self._is_published and not agreed == self.done == plan.total:
             self._catalogue.close()
             self.plan = self._started(plan)
             self._catalogue = CatalogueWriter(self._work)

@@ -248,16 +248,20 @@ def test_a_build_goes_on_after_the_last_block_whose_images_are_as_they_were(
         assert contents(generation) == contents(building.publish())
 
 
+@pytest.mark.parametrize(("changed", "total"), [(15, TOTAL), (TOTAL, TOTAL + BLOCK)])  # one changed; some are new
 def test_images_that_changed_after_a_kill_between_publish_and_point_are_embedded_anew(
-    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, changed: int, total: int
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(BundleFolder, "point", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             build(path, checkpoint)
-    arguments = {"total": TOTAL, "identity": changed_at(15), "width": WIDTH, "engine": "torch", "classes": CLASSES}
+    arguments = {"total": total, "identity": changed_at(changed), "width": WIDTH, "engine": "torch", "classes": CLASSES}
     with Bundle(path).begin(INPUTS, checkpoint, **arguments) as building:  # type: ignore[arg-type]
         assert (building.done, building.plan.number) == (0, 2)
+        for embedded in blocks(0, total):
+            building.append(embedded)
+        assert building.publish().number == 2
 
 
 def changed_at(image_id: int) -> Callable[[int, int], str]:
@@ -385,3 +389,8 @@ def test_the_published_catalogue_is_an_ordinary_database(path: Path, checkpoint:
     assert connection.execute("SELECT done FROM extent").fetchone() == (TOTAL,)
     connection.close()
     assert isinstance(generation, Generation)
+
+
+def test_a_path_that_is_not_utf_8(path: Path, checkpoint: Path) -> None:
+    odd = path.with_name("caf\udce9 ?#%")
+    assert Bundle(build(odd, checkpoint).path.parents[1]).current(verify=True).catalogue.image(8).label == "frog"
