@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from model.data.sources import Report
+from model.data.sources import Report, printable
 from model.preprocess import FORMATS
 
 __all__ = ["MOMENT", "SPECIAL", "Listing", "Place", "counted", "list_images"]
@@ -54,7 +54,7 @@ def list_images(root: Path, report: Report = lambda *_: None) -> Listing:
 
 def counted(ignored: Mapping[str, int]) -> str:
     """Return how many other files there are, and the most common suffixes, in one line without an end."""
-    common = [f"{count:,} {suffix}" for suffix, count in Counter(ignored).most_common(SHOWN)]
+    common = [f"{count:,} {printable(suffix)}" for suffix, count in Counter(ignored).most_common(SHOWN)]
     return f"{sum(ignored.values()):,} other files ignored ({', '.join(common)}{', ...' * (len(ignored) > SHOWN)})"
 
 

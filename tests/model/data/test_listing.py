@@ -37,6 +37,7 @@ def test_images_are_known_by_their_suffix_or_by_having_none(tmp_path: Path) -> N
 def test_other_files_are_counted_in_one_line() -> None:
     assert counted({".txt": 1200, ".pdf": 2}) == "1,202 other files ignored (1,200 .txt, 2 .pdf)"
     assert counted({".a": 1, ".b": 2, ".c": 3, ".d": 4}) == "10 other files ignored (4 .d, 3 .c, 2 .b, ...)"
+    assert counted({".p\udcff": 1, ".a\nb": 1}) == r"2 other files ignored (1 .p\xff, 1 .a\nb)"
 
 
 def test_links_are_followed_and_each_folder_counts_once_under_its_own_path(tmp_path: Path) -> None:
