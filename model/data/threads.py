@@ -6,7 +6,6 @@ Threads are enough: Pillow, zlib, torch and the disk work without holding the in
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import lru_cache
 from itertools import islice
 from typing import TypeVar
@@ -36,13 +35,16 @@ def ahead(items: Generator[Result, None, None]) -> Generator[Result, None, None]
     """Yield the items in order; a thread makes the next one, and no other, while the caller works on the last.
 
     An error in `items` is raised after the items that came before it. When the caller stops, the item in the making is
-    the last: then `items` is closed and the thread ends, before `close` returns.
+    the last: then `items` is closed and the thread ends, before `close` returns. A second Ctrl-C ends that wait.
     """
-    with closing(items), ThreadPoolExecutor(1, "ahead") as thread:
-        coming = thread.submit(list, islice(items, 1))
-        while item := coming.result():
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        try:
             coming = thread.submit(list, islice(items, 1))
-            yield item.pop()
+            while item := coming.result():
+                coming = thread.submit(list, islice(items, 1))
+                yield item.pop()
+        finally:
+            thread.submit(items.close)  # there, because it may be at work on the item in the making
 
 
 @lru_cache(maxsize=1)

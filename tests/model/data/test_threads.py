@@ -1,9 +1,11 @@
 """Work in threads: in order, no more of them than cores, one item ahead and no more."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
@@ -99,3 +101,35 @@ def test_stages_end_when_the_caller_stops() -> None:
     results.close()
     assert closed == ["first", "second"]
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_item_in_the_making() -> None:
+    go_on, interrupts = threading.Event(), list[int]()
+
+    def items() -> Generator[int, None, None]:
+        yield 0
+        go_on.wait(30)
+
+    def interrupted(signum: int, _: object) -> None:
+        interrupts.append(signum)
+        raise KeyboardInterrupt
+
+    def twice() -> None:
+        for count in (1, 2):
+            time.sleep(0.05)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            wait_until(lambda count=count: len(interrupts) == count)  # type: ignore[misc]
+
+    results, before, sender = ahead(items()), signal.signal(signal.SIGINT, interrupted), threading.Thread(target=twice)
+    try:
+        assert next(results) == 0
+        sender.start()
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            next(results)
+        assert time.monotonic() - begun < 20
+    finally:
+        go_on.set()
+        sender.join()
+        signal.signal(signal.SIGINT, before)
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")])
