@@ -21,13 +21,15 @@ from typing import IO, Self
 import numpy as np
 
 import files
-from index.bundle_folder import KEPT, BundleFolder, writing
+from index.bundle_folder import KEPT, BundleFolder, DiskFull, writing
 from index.catalogue import Identity
 from index.catalogue_writer import Block, CatalogueWriter
 from index.generation import FILES, MANIFEST, BadBundle, Generation, Manifest, fingerprint
 from index.plan import Plan
 
 __all__ = ["Building"]
+
+ROW = 4096  # bytes: an image's row with its thumbnail, until the first block tells; 10 KB for a photograph
 
 
 class Building:
@@ -64,7 +66,10 @@ class Building:
         return self._catalogue.done
 
     def append(self, block: Block) -> None:
-        """Add the next block and sync it to the disk. Raises BadBundle for a block that does not fit, DiskFull."""
+        """Add the next block and sync it to the disk. Raises BadBundle for a block that does not fit, DiskFull.
+
+        DiskFull, too, when the first block, which is kept, shows that the disk is too small for the rest.
+        """
         self.plan.check(block, self.done)
         with writing(self._root), self._features.open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
@@ -72,7 +77,20 @@ class Building:
             files.write_all(file, np.ascontiguousarray(block.features, "<f4").data)
             os.fsync(file.fileno())
             self._catalogue.record(block)
-        self._rows += len(block.ids)
+            self._rows += len(block.ids)
+            if block.start == 0:
+                self.check_room()
+
+    def check_room(self) -> None:
+        """Raise DiskFull when the disk is too small for the rest, if images go on taking as much as those so far."""
+        done, total = self.done, self.plan.total
+        row = self._catalogue.size / done if done else ROW
+        rest = (total - done) * (4 * self.plan.width + row)
+        copies = total * row + self._checkpoint.stat().st_size  # that publishing makes
+        needed, free = rest + copies * (not self._is_published), shutil.disk_usage(self._root).free
+        if free < needed:
+            place = self._folder.root
+            raise DiskFull(f"{place}: about {needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free")
 
     def publish(self) -> Generation:
         """Publish the build as the bundle's current generation, with a copy of the checkpoint in it, and close.

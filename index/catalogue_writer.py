@@ -97,6 +97,13 @@ class CatalogueWriter:
         """Images 0 ... done - 1 are recorded, as indexed or as skipped."""
         return int(self._connection.execute("SELECT done FROM extent").fetchone()[0])
 
+    @property
+    def size(self) -> int:
+        """Bytes of the published file, about."""
+        used = "SELECT (page_count - freelist_count) * page_size"
+        pages = "pragma_page_count, pragma_freelist_count, pragma_page_size"
+        return int(self._connection.execute(f"{used} FROM {pages}").fetchone()[0])
+
     def ids(self) -> NDArray[np.int64]:
         """Return the ids (n,) of the indexed images, ascending. Row i of the features belongs to the i-th of them."""
         rows = self._connection.execute("SELECT image_id FROM images ORDER BY image_id")

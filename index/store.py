@@ -1,19 +1,16 @@
 """Bundles: folders in which the features of a collection are built, published, found and rolled back."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 from index.building import Building
-from index.bundle_folder import BundleFolder, DiskFull, writing
+from index.bundle_folder import BundleFolder, writing
 from index.catalogue import Identity
 from index.generation import BadBundle, Generation
 from index.plan import Plan
 
 __all__ = ["Bundle"]
-
-ROOM = 8192  # bytes: a guess at an image's thumbnail and row, which are there twice while publishing
 
 
 class Bundle:
@@ -72,7 +69,7 @@ class Bundle:
             number = max(self._folder.numbers(), default=0) + 1
             plan = Plan(number, dict(inputs), total, width, engine, tuple(classes))
             building = undo.enter_context(Building(self._folder, plan, checkpoint, lock, identity))
-            self._check_room((total - building.done) * (4 * width + ROOM) + checkpoint.stat().st_size)
+            building.check_room()
             undo.pop_all()
             return building
 
@@ -86,8 +83,3 @@ class Bundle:
             generation = Generation(self._folder.path(earlier[-1]))
             self._folder.point(earlier[-1])
         return generation
-
-    def _check_room(self, needed: int) -> None:
-        free = shutil.disk_usage(self.path).free
-        if free < needed:
-            raise DiskFull(f"{self.path}: about {needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free")

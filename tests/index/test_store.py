@@ -355,6 +355,20 @@ def test_too_little_room_is_told_before_any_work(path: Path, checkpoint: Path, m
         begun(path, checkpoint)
 
 
+def test_too_little_room_for_more_blocks_like_the_first_is_told_when_that_is_done(
+    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage, large = shutil.disk_usage("/"), replace(block(0, 10), thumbnails=(bytes(100_000),) * 8)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=30_000_000))
+    with begun(path, checkpoint) as building, pytest.raises(DiskFull, match="about 4. MB are needed, 30 MB are free"):
+        building.append(large)
+    with pytest.raises(DiskFull, match="about 4. MB are needed, 30 MB are free"):
+        begun(path, checkpoint)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=50_000_000))
+    with begun(path, checkpoint) as building:
+        assert building.done == 10
+
+
 @pytest.mark.parametrize("leave_empty", [False, True])
 def test_a_build_whose_catalogue_is_lost_starts_over(
     path: Path, checkpoint: Path, tmp_path: Path, leave_empty: bool
