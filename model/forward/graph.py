@@ -25,7 +25,7 @@ Maps = Any  # a node of the graph, or one of its outputs
 def graph_of(checkpoint: Checkpoint) -> ov.Model:
     """Return a graph: float32 (B, C, C, 3), any B -> logits (B, classes), last hidden layer after ReLU (B, F).
 
-    The weights must be the table's (`check_weights`).
+    The weights must be the table's (`check_weights`). The graph reads them where they are, so they must not change.
     """
     table, weights = checkpoint.table, checkpoint.weights
     image = op.parameter([-1, table.crop, table.crop, 3], np.float32)
@@ -41,8 +41,9 @@ def graph_of(checkpoint: Checkpoint) -> ov.Model:
                 branches = [_step(step, maps, table) for maps in branches]
             continue
         embedding = op.reshape(_joined(branches), op.constant(np.array([0, -1])), special_zero=True)
-        scaled = weight * np.float32(table.test_scales[name])
-        logits = op.add(op.matmul(embedding, _constant(scaled), False, True), _constant(bias[None]))
+        scale = table.test_scales[name]
+        read = embedding if scale == 1.0 else op.multiply(embedding, _constant(np.array(scale)))
+        logits = op.add(op.matmul(read, _constant(weight), False, True), _constant(bias[None]))
         branches = [op.relu(logits)]
     return ov.Model([op.result(logits), op.result(embedding)], [image], table.name)
 
@@ -96,4 +97,5 @@ def _joined(branches: list[Maps]) -> Maps:
 
 
 def _constant(values: NDArray[Any]) -> Maps:
-    return op.constant(np.ascontiguousarray(values), dtype=np.float32)
+    """A constant in the array's own memory where that is possible; the graph keeps the array."""
+    return op.constant(np.require(values, np.float32, ["C", "W"]), shared_memory=True)

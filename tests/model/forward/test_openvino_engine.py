@@ -1,7 +1,9 @@
 """OpenVINO's engine: batches padded to a few sizes, results that stay, bfloat16 that is near float32."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from model.embed import Embedder
 from model.forward.engines import NoSuchEngine, open_forward
+from model.forward.graph import graph_of
 from model.forward.openvino_engine import OpenvinoForward, padded
 from model.network.tables import CIFAR
 from model.preprocess import network_input
@@ -60,6 +63,28 @@ def test_a_batch_reaches_the_graph_padded(monkeypatch: pytest.MonkeyPatch) -> No
     for count in (1, 3, 5, 10):
         of(inputs(count))
     assert sizes == [1, 4, 8, 10]
+
+
+def test_the_graph_shares_the_memory_of_the_weights() -> None:
+    checkpoint = lively(BASE)
+    constants = [node.data for node in graph_of(checkpoint).get_ops() if node.get_type_name() == "Constant"]
+    for weight in checkpoint.weights.values():
+        assert any(np.shares_memory(weight, values) for values in constants)
+
+
+def test_the_weights_live_as_long_as_their_engine_and_no_longer() -> None:
+    checkpoint, x = lively(BASE), inputs(3)
+    weights = [weakref.ref(array) for array in checkpoint.weights.values()]
+    forward = OpenvinoForward(checkpoint)
+    before = forward(x)
+    del checkpoint
+    gc.collect()
+    assert all(weight() is not None for weight in weights)
+    for found, wanted in zip(forward(x), before, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    del forward
+    gc.collect()
+    assert not any(weight() is not None for weight in weights)
 
 
 def test_results_outlive_the_next_call(forward: OpenvinoForward) -> None:
