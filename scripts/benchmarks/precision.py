@@ -10,7 +10,7 @@ from index import FlatIndex, gpus_of
 from model import Checkpoint, Embedder, PackedSet, load_checkpoint
 from model.evaluation import Figure, check_size
 from model.preprocess import EmbeddingPrecision
-from scripts.benchmarks.retrieval import K, agreement, held_out, mean_of, nearest, scores_of, share
+from scripts.benchmarks.retrieval import K, agreement, held_out, mean_of, nearest, same_classes, scores_of, share
 from scripts.benchmarks.settings import Precision
 from scripts.benchmarks.timing import table, timed
 
@@ -47,7 +47,7 @@ def measure(config: Precision) -> list[Embedded]:
         index = FlatIndex(features, np.arange(len(features)), gpus=gpus_of(embedder.device))
         found = nearest(index, queries)
         reference = found if reference is None else reference
-        scores = scores_of(probabilities, labels) if checkpoint.classes == packed.classes else None
+        scores = scores_of(probabilities, labels) if same_classes(checkpoint.classes, packed.classes) else None
         figures.append(
             Embedded(
                 precision=precision,

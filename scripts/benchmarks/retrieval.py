@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from index import Bundle, FlatIndex, Generation, Searcher, exact, gpus_of
 from model import Embedder, NoSuchEngine, PackedSet, load_checkpoint
+from model.data.class_names import people_names
 from model.evaluation import Figure, Scores, Tally, check_size
 from scripts.benchmarks.settings import Retrieval, check_positive
 from scripts.benchmarks.timing import Timing, Work, in_turn, table, timed
@@ -65,7 +66,7 @@ def measure(config: Retrieval) -> Retrieved:
     searcher, opening = timed(lambda: FlatIndex(generation.features, generation.ids, gpus=gpus))
     (probabilities, features), embedding = timed(lambda: embedder(images))
     found, searching = timed(lambda: nearest(searcher, features))
-    scores = scores_of(probabilities, labels) if checkpoint.classes == packed.classes else None
+    scores = scores_of(probabilities, labels) if same_classes(checkpoint.classes, packed.classes) else None
     embed, search, numpy = single_requests(embedder, searcher, generation, images[:1], features[:1], config.rounds)
     return Retrieved(
         network=f"{embedder.device} ({embedder.engine}, {checkpoint.recipe.precision})",
@@ -122,13 +123,19 @@ def scores_of(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> 
     return tally.scores() if known.any() else None
 
 
+def same_classes(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Return whether these are the same classes in the same order, called by their ids of ILSVRC-2012 or by words."""
+    return people_names(one) == people_names(other)
+
+
 def labels_of(generation: Generation, ids: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
     """Class ids in `classes` of indexed images, -1 without a label or of another class; any shape of ids.
 
     The collection may have other classes than the held-out images, so their names decide.
     """
-    numbers = {name: number for number, name in enumerate(classes)}
-    renumbered = np.array([*(numbers.get(name, -1) for name in generation.manifest.classes), -1])  # [-1]: no label
+    numbers = {name: number for number, name in enumerate(people_names(classes))}
+    indexed = people_names(generation.manifest.classes)
+    renumbered = np.array([*(numbers.get(name, -1) for name in indexed), -1])  # [-1]: no label
     return renumbered[generation.catalogue.labels()[np.searchsorted(generation.ids, ids)]]
 
 

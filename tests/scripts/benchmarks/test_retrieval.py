@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from scripts.benchmarks.retrieval import (
     in_numpy,
     labels_of,
     measure,
+    same_classes,
     shown,
 )
 from scripts.benchmarks.settings import Retrieval
@@ -125,6 +128,18 @@ def test_a_label_is_the_name_of_a_class_not_its_number(collection: Collection) -
     ids = np.array([0, BROKEN + 1, 29])
     found = labels_of(collection.generation, ids, ("frog", "dog", "car"))
     np.testing.assert_array_equal(found, [-1, 1, 0])  # cat, dog, frog
+
+
+def test_ids_of_wordnet_and_their_words_are_the_same_classes() -> None:
+    ids, words = ("n03126707", "n03425413"), ("crane", "gas pump")
+    assert same_classes(ids, words)
+    assert not same_classes(ids, words[::-1])
+    stored: Any = SimpleNamespace(
+        manifest=SimpleNamespace(classes=ids),
+        catalogue=SimpleNamespace(labels=lambda: np.array([1, -1, 0])),
+        ids=range(3),
+    )
+    np.testing.assert_array_equal(labels_of(stored, np.arange(3), words), [1, -1, 0])
 
 
 def row(results: Retrieved, name: str) -> str:
