@@ -47,8 +47,9 @@ def choose_device(device: str) -> "torch.device":
         chosen = torch.device(device)
     except RuntimeError as error:
         raise NoSuchDevice(f"{device!r} is not a device; accepted are auto, cpu, cuda and cuda:N") from error
-    there = chosen.type == "cpu" or (chosen.type == "cuda" and (chosen.index or 0) < torch.cuda.device_count())
-    if not there:
+    if chosen.type == "cpu":
+        return torch.device("cpu")  # torch takes "cpu:0" for another device
+    if chosen.type != "cuda" or (chosen.index or 0) >= torch.cuda.device_count():
         raise NoSuchDevice(f"there is no {device!r} here; this machine has {torch.cuda.device_count()} GPUs")
     return chosen
 

@@ -16,6 +16,11 @@ def test_a_device_that_is_not_there_is_named() -> None:
         choose_device("gpu")
 
 
+def test_a_cpu_with_a_number_is_the_cpu() -> None:
+    assert str(choose_device("cpu:0")) == "cpu"
+    assert is_cpu("cpu:0")
+
+
 def test_auto_is_the_first_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for there, chosen in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
