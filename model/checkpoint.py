@@ -47,7 +47,7 @@ class Checkpoint:
         wanted = self.table.shapes(len(self.classes))
         found = {name: array.shape for name, array in self.weights.items()}
         wrong = [f"no {name}" for name in wanted if name not in found]
-        wrong += [f"{name}, which the table has not" for name in found if name not in wanted]
+        wrong += [f"{name}, which is not in the table" for name in found if name not in wanted]
         wrong += [
             f"{name} {found[name]}, not {wanted[name]}"
             for name in wanted

@@ -32,7 +32,7 @@ class OpenvinoForward:
             )
         options = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],  # else OpenVINO takes bfloat16 where the processor has it
-            "PERFORMANCE_HINT": "LATENCY",  # all cores for one batch
+            "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all cores of a socket
             "ENABLE_CPU_PINNING": False,  # the search and other processes use these cores, too
         }
         self._request = core.compile_model(graph_of(checkpoint), "CPU", options).create_infer_request()
