@@ -29,7 +29,7 @@ from index.plan import Plan
 
 __all__ = ["Building"]
 
-ROW = 4096  # bytes: an image's row with its thumbnail, until the first block tells; 10 KB for a photograph
+ROW = 4096  # bytes: an image's row with its thumbnail, until the first block tells; 15 KB for a photograph
 
 
 class Building:
