@@ -37,14 +37,15 @@ def ahead(items: Generator[Result, None, None]) -> Generator[Result, None, None]
     An error in `items` is raised after the items that came before it. When the caller stops, the item in the making is
     the last: then `items` is closed and the thread ends, before `close` returns. A second Ctrl-C ends that wait.
     """
-    with ThreadPoolExecutor(1, "ahead") as thread:
-        try:
+    thread = ThreadPoolExecutor(1, "ahead")
+    try:
+        coming = thread.submit(list, islice(items, 1))
+        while item := coming.result():
             coming = thread.submit(list, islice(items, 1))
-            while item := coming.result():
-                coming = thread.submit(list, islice(items, 1))
-                yield item.pop()
-        finally:
-            thread.submit(items.close)  # there, because it may be at work on the item in the making
+            yield item.pop()
+    finally:
+        thread.shutdown()  # Ctrl-C ends this wait, and then `items` is still at work and cannot be closed
+        items.close()
 
 
 @lru_cache(maxsize=1)
