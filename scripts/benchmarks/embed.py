@@ -84,16 +84,16 @@ def measure(config: Embed) -> list[Share]:
     keep_freed_memory()  # as scripts/build_index.py does
     trained = _network(config)
     embedder = Embedder(trained, config.device, config.engine)
+    source = First(open_source(config.data, embedder.recipe.stored), config.count)
     with tempfile.TemporaryDirectory(dir=config.data.parent, prefix="benchmark-") as scratch:
-        named = packed_forms(config, embedder, Path(scratch))
+        named = packed_forms(source, embedder, Path(scratch))
         if config.images:
             named |= file_forms(config, embedder, config.images)
         return shares(in_turn(named, config.rounds))
 
 
-def packed_forms(config: Embed, embedder: Embedder, scratch: Path) -> dict[str, Work]:
-    """From a packed dataset; each round's bundle is a folder in `scratch`. Raises BadDataset."""
-    source = First(open_source(config.data, embedder.recipe.stored), config.count)
+def packed_forms(source: Source, embedder: Embedder, scratch: Path) -> dict[str, Work]:
+    """From a packed dataset; each round's bundle is a folder in `scratch`."""
     images = np.stack([item.image for item in source.read(0, len(source)) if item.image is not None])
     saved, numbers = scratch / "checkpoint.safetensors", count()
     checkpoint.save(saved, embedder.checkpoint)

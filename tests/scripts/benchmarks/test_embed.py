@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from model.data.packed import BadDataset
 from scripts.benchmarks import embed
 from scripts.benchmarks.embed import BUNDLE, DECODE, FILES, FOLDER, FORWARD, PACKED, Share, measure, shares, shown
 from scripts.benchmarks.loader import packed_noise
@@ -40,6 +41,11 @@ def test_every_form_takes_the_first_images(data: Path, tmp_path: Path, monkeypat
 def test_without_files_there_is_the_packed_dataset(data: Path) -> None:
     config = Embed(data=data, count=10, rounds=1, device="cpu", engine="torch", precision="float32")
     assert [share.form for share in measure(config)] == [FORWARD, PACKED, BUNDLE]
+
+
+def test_a_dataset_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadDataset, match="nowhere/data: not a folder"):
+        measure(Embed(data=tmp_path / "nowhere" / "data", device="cpu", engine="torch"))
 
 
 def test_shares_are_of_what_could_be() -> None:
