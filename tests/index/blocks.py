@@ -22,7 +22,7 @@ INPUTS = {"weights": "w" * 64, "recipe": "r" * 64}
 
 @dataclass(frozen=True)
 class Embedded:
-    """A block, as model.embed makes them."""
+    """A block, as model.collection makes them."""
 
     start: int
     stop: int

@@ -90,8 +90,6 @@ def test_a_build_goes_on_after_the_blocks_that_are_done(path: Path, checkpoint: 
 
 
 def test_a_build_of_something_else_starts_over(path: Path, checkpoint: Path) -> None:
-    with begun(path, checkpoint) as building:
-        building.append(block(0, 10))
     for changed in (
         {"inputs": other("elsewhere")},
         {"identity": lambda start, stop: f"others {start} to {stop}"},
@@ -107,6 +105,8 @@ def test_a_build_of_something_else_starts_over(path: Path, checkpoint: Path) -> 
             "engine": "torch",
             "classes": CLASSES,
         }
+        with begun(path, checkpoint) as building:
+            building.append(block(0, 10))
         with Bundle(path).begin(checkpoint=checkpoint, **{**usual, **changed}) as building:  # type: ignore[arg-type]
             assert building.done == 0
 
