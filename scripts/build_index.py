@@ -43,30 +43,38 @@ class Config:
     precision: EmbeddingPrecision = "float32"  # of the network's arithmetic; the service follows it
 
 
-def watched(source: Source, report: Report) -> Callable[[int, int], str]:
-    """Return source.identity; it tells how far it is when looking at the files takes longer than a moment."""
-    begun = time.monotonic()
+@contextmanager
+def watched(source: Source, report: Report) -> Iterator[Callable[[int, int], str]]:
+    """source.identity, which reports how far it is when looking at the files takes longer than a moment."""
+    begun, checked = time.monotonic(), 0
 
     def identity(start: int, stop: int) -> str:
+        nonlocal checked
         if time.monotonic() - begun > MOMENT:
-            report("check", stop, 0)
+            report("check", checked := stop, 0)
         return source.identity(start, stop)
 
-    return identity
+    try:
+        yield identity
+    finally:
+        if checked:
+            report("check", checked, checked)  # the end, wherever it is: where something has changed, say
 
 
 def build(embedder: Embedder, source: Source, bundle: Bundle, file: Path, report: Report) -> Generation:
     """Embed the rest of the collection block by block, and publish it with the checkpoint `file`. Raises BadBundle."""
     inputs, total = embedder.checkpoint.fingerprints(), len(source)
-    with bundle.begin(
-        inputs,
-        file,
-        total=total,
-        identity=watched(source, report),
-        width=embedder.width,
-        engine=embedder.engine,
-        classes=source.classes,
-    ) as building:
+    with watched(source, report) as identity:
+        begun = bundle.begin(
+            inputs,
+            file,
+            total=total,
+            identity=identity,
+            width=embedder.width,
+            engine=embedder.engine,
+            classes=source.classes,
+        )
+    with begun as building:
         report("embed", building.done, total)
         with closing(embed_collection(embedder, source, building.done)) as blocks:
             for block in blocks:
@@ -119,7 +127,9 @@ def job(config: Config) -> None:
     given = load_checkpoint(checkpoint)
     trained = replace(given, recipe=replace(given.recipe, precision=config.precision))
     source = collection(config, trained.recipe.stored)
-    if bundle.holds(trained.fingerprints(), len(source), watched(source, counting("images"))):
+    with watched(source, counting("images")) as identity:
+        is_held = bundle.holds(trained.fingerprints(), len(source), identity)
+    if is_held:
         generation, did = bundle.current(), "holds this network's features of these images already: nothing to do"
     else:
         embedder = Embedder(trained, config.device, config.engine)

@@ -129,8 +129,9 @@ def test_a_long_look_at_the_files_shows_how_far_it_is(config: Config, monkeypatc
     for moment in (60.0, -1.0):
         monkeypatch.setattr(build_index, "MOMENT", moment)
         assert told == []
-        assert watched(source, lambda *at: told.append(at))(1, 3) == source.identity(1, 3)
-    assert told == [("check", 3, 0)]
+        with watched(source, lambda *at: told.append(at)) as looked_at:
+            assert looked_at(0, 2) == source.identity(0, 2)
+    assert told == [("check", 2, 0), ("check", 2, 2)]  # of 3: the meter is closed wherever the look ends
 
 
 def test_only_broken_images_are_one_line_with_the_first_reason(config: Config) -> None:
