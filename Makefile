@@ -1,5 +1,5 @@
 # make demo         fetch CIFAR-10, train, index, serve: about five minutes on two cores, downloads aside
-#   DATA=imagenette                        photographs of ten classes instead: about a quarter of an hour
+#   DATA=imagenette                        photographs of ten classes instead: about five minutes, too
 #   IMAGES=~/Photos WEIGHTS=torchvision    your photographs, indexed with a published network: nothing is trained
 #   IMAGES=folder                          your class folders, to train on
 #   SOURCE=path   the dataset's archive or folder, if you have it     SERVE=0   stop before serving
