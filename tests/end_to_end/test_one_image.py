@@ -83,6 +83,19 @@ def test_six_neighbours_over_http_are_brute_forces_for_200_held_out_images(bundl
         np.testing.assert_allclose([neighbour["distance"] for neighbour in found], distances[nearest], rtol=1e-12)
 
 
+def test_what_one_engine_indexed_the_other_serves_with_the_same_neighbours(bundle: Path, client: TestClient) -> None:
+    def asked(client: TestClient, seed: int) -> list[int]:
+        data = encoded(photograph(40, 30, seed=1000 + seed))
+        found = client.post(f"/neighbours?k={K}", files={"file": data}).json()["neighbours"]
+        return [neighbour["image_id"] for neighbour in found]
+
+    with ready(create_app(Settings(bundle=bundle, device="cpu", engine="torch"))) as other:
+        version = other.get("/version").json()
+        assert (version["model"]["engine"], version["generation"]["engine"]) == ("torch", "openvino")
+        for seed in range(HELD_OUT):
+            assert asked(other, seed) == asked(client, seed)
+
+
 def test_an_indexed_image_finds_itself_first(bundle: Path, client: TestClient) -> None:
     for image_id in np.asarray(Bundle(bundle).current().ids).tolist():
         for answer in (
