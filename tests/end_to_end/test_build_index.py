@@ -124,7 +124,7 @@ def test_either_engine_serves_what_the_other_built(
     ours, theirs = Bundle(unbroken[0]).current(), Bundle(tmp_path).current()
     assert (ours.manifest.engine, theirs.manifest.engine) == ("openvino", "torch")
     np.testing.assert_allclose(ours.features, theirs.features, rtol=0, atol=1e-5 * np.abs(theirs.features).max())
-    held_out = np.random.default_rng(1).integers(0, 256, (50, 18, 18, 3), dtype=np.uint8)
+    held_out = np.random.default_rng(1).integers(0, 256, (200, 18, 18, 3), dtype=np.uint8)
     found = []
     for generation, engine in ((ours, "torch"), (theirs, "openvino"), (ours, "openvino")):
         embedder = Embedder(checkpoint.load(generation.checkpoint), "cpu", engine)  # type: ignore[arg-type]
