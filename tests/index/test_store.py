@@ -89,6 +89,16 @@ def test_a_build_goes_on_after_the_blocks_that_are_done(path: Path, checkpoint: 
     assert contents(build(path, checkpoint)) == contents(build(tmp_path / "unbroken", checkpoint))
 
 
+def test_what_a_killed_process_wrote_of_a_block_is_not_published(path: Path, checkpoint: Path, tmp_path: Path) -> None:
+    with begun(path, checkpoint, total=20) as building:
+        for embedded in blocks(0, 20):
+            building.append(embedded)
+        with (path / "building/generation/features.npy").open("ab") as file:
+            file.write(b"of a block whose images have gone")
+        generation = building.publish()
+    assert contents(generation) == contents(build(tmp_path / "unbroken", checkpoint, total=20))
+
+
 def test_a_build_of_something_else_starts_over(path: Path, checkpoint: Path) -> None:
     for changed in (
         {"inputs": other("elsewhere")},

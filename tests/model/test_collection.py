@@ -96,6 +96,23 @@ def test_blocks_cover_the_collection_in_order_and_list_what_is_broken(embedder: 
     assert all(len(b.thumbnails) == len(b.ids) == len(b.names) == len(b.labels) for b in blocks)
 
 
+def test_an_image_that_changes_while_it_is_read_is_found_changed_later(embedder: Embedder) -> None:
+    class Changing(Collection):
+        times = 0
+
+        def identity(self, start: int, stop: int) -> str:
+            return f"{super().identity(start, stop)} {self.times}"
+
+        def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
+            self.times += 1
+            return super().read(start, stop, thumbnails=thumbnails)
+
+    source = Changing(3)
+    [block] = embed_collection(embedder, source)
+    assert block.identity == "images 0 to 3 0"
+    assert source.identity(0, 3) != block.identity
+
+
 def test_going_on_gives_the_same_bytes(embedder: Embedder) -> None:
     source = Collection(10)
     whole, rest = (
