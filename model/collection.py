@@ -42,7 +42,7 @@ def embed_collection(
 
     While the caller works on one block, a thread takes the next one through the network, and another reads and decodes
     the one after that. Close the generator, or take all blocks, before the embedder is used for anything else: closing
-    waits for the block that is in the network. `block` is what fills the network, and at least LEAST, if not given.
+    waits for the block that is in the network. `block` is two passes of the network, and at least LEAST, if not given.
 
     An image that cannot be read is a row in its block's `skipped`, never an error; any other error is raised after the
     blocks before it. A block's numbers depend on its images alone, so a job that stops between blocks and goes on
@@ -50,7 +50,7 @@ def embed_collection(
     """
     if source.size != embedder.recipe.stored:
         raise BadCheckpoint(f"the network reads images of {embedder.recipe.stored} pixels, not of {source.size}")
-    step = block or max(LEAST, embedder.batch)
+    step = block or max(LEAST, 2 * embedder.batch)
     reads = (_read(source, first, min(first + step, len(source))) for first in range(start, len(source), step))
     return ahead(_embedded(embedder, ahead(reads)))
 

@@ -40,9 +40,9 @@ class Embedder:
 
     @property
     def batch(self) -> int:
-        """Images in one pass of the network, a power of two: as many as fill the device, up to 512 on a CPU."""
+        """Images in one pass of the network, a power of two: as many as fill the device, up to 256 on a CPU."""
         kind = self.device.partition(":")[0]
-        return min(1 << (PIXELS[kind] // self.recipe.crop**2).bit_length() - 1, 512 if kind == "cpu" else 8192)
+        return min(1 << (PIXELS[kind] // self.recipe.crop**2).bit_length() - 1, 256 if kind == "cpu" else 8192)
 
     def prepare(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
         """Encoded image -> stored image (S, S, 3). Raises BadImage. Safe in any thread."""

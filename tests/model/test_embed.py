@@ -1,5 +1,6 @@
 """One image gives the same features alone, in a batch, and through the trainer's own forward pass."""
 
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -102,3 +103,10 @@ def test_a_gpu_gives_the_same_features(embedder: Embedder) -> None:
     images = random_images(70)
     for there, here in zip(Embedder(made(), "cuda")(images), embedder(images), strict=True):
         np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("crop", "batch"), [(28, 256), (112, 256), (224, 64), (1024, 4)])
+def test_a_pass_on_a_cpu_has_as_many_images_as_its_caches_like(embedder: Embedder, crop: int, batch: int) -> None:
+    of_that_crop = copy(embedder)
+    of_that_crop.recipe = Recipe(crop, crop)
+    assert of_that_crop.batch == batch
