@@ -13,6 +13,7 @@ from model.allocator import keep_freed_memory
 from model.checkpoint import save
 from model.data.class_names import people_names
 from model.data.encoded import EncodedSource
+from model.data.folders import part
 from model.data.listing import MOMENT, counted
 from model.data.sources import Report
 from model.forward.engines import EngineName
@@ -109,7 +110,7 @@ def collection(config: Config, size: int) -> Source:
     """Open the images, and say what is ignored among them. A folder's classes get names for people."""
     source = open_source(config.images, size, report=counting("images"))
     if isinstance(source, EncodedSource):
-        if (config.images / "train").is_dir():
+        if part(config.images, "train") != config.images:
             print(f"{config.images}: its subfolder train alone, as a dataset's training images")
         if source.ignored:
             print(f"{config.images}: {counted(source.ignored)}")

@@ -16,7 +16,7 @@ from typing import Literal
 
 from model import PackedSet
 from model.data.encoded import EncodedSource
-from model.data.folders import folder_source
+from model.data.folders import folder_source, part
 from model.data.sources import printable
 from model.data.splits import training_and_validation
 from model.progress import counting
@@ -131,8 +131,7 @@ def _check_trainable(images: Path, size: int) -> None:
 
 def _source(images: Path, size: int) -> EncodedSource:
     """The images that packing and indexing take: those of the subfolder train where there is one. Raises BadDataset."""
-    own = images / "train"
-    return folder_source(own if own.is_dir() else images, size, report=counting("images"))
+    return folder_source(part(images, "train"), size, report=counting("images"))
 
 
 def _batch(data: Path, preset: Preset) -> int:

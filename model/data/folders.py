@@ -10,7 +10,7 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.sources import PackedSource, Report, packed_source, printable
 from model.preprocess import ACCEPTED
 
-__all__ = ["folder_source", "open_source"]
+__all__ = ["folder_source", "open_source", "part"]
 
 
 def folder_source(
@@ -37,6 +37,12 @@ def folder_source(
     return EncodedSource(images, classes, size, found.ignored)
 
 
+def part(path: Path, split: str) -> Path:
+    """Return a folder's subfolder `split` ("train", say) where it has one: a dataset's; else the folder itself."""
+    own = path / split
+    return own if own.is_dir() else path
+
+
 def open_source(
     path: Path | str, size: int, split: str = "train", report: Report = lambda *_: None
 ) -> EncodedSource | PackedSource:
@@ -50,7 +56,7 @@ def open_source(
         if packed.size != size:
             raise BadDataset(f"{path}: images of {packed.size} pixels where the network's recipe stores {size}")
         return packed_source(packed, split)
-    return folder_source(path / split if (path / split).is_dir() else path, size, report=report)
+    return folder_source(part(path, split), size, report=report)
 
 
 def _images(root: Path, found: Listing, labels: dict[str, int]) -> Iterator[EncodedImage]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from model.data.encoded import EncodedSource
-from model.data.folders import folder_source
+from model.data.folders import folder_source, part
 from model.data.loader import Dataset, Subset
 from model.data.packed import BadDataset, PackedSet, Split
 from model.data.sources import Report
@@ -50,9 +50,9 @@ def folder_splits(path: Path, size: int, fraction: float, report: Report = lambd
     Without a subfolder val, `fraction` of the images are held out; "val" is absent when that leaves none. Raises
     BadDataset.
     """
-    given = path / "train"
-    train = folder_source(given if given.is_dir() else path, size, report=report)
-    if given.is_dir() and (path / "val").is_dir():
+    of_training = part(path, "train")
+    train = folder_source(of_training, size, report=report)
+    if of_training != path and (path / "val").is_dir():
         return {"train": shuffled(train), "val": folder_source(path / "val", size, train.classes, report)}
     train, validation = divided(train, fraction)
     if not len(train):

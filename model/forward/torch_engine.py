@@ -53,9 +53,8 @@ class TorchForward:
 
     def array(self, values: NDArray[Any]) -> Tensor:
         """Return the values as a tensor on the device."""
-        return torch.from_numpy(np.require(values, requirements=["C", "W"])).to(
-            self._place
-        )  # a copy of a read-only array
+        writable = np.require(values, requirements=["C", "W"])  # else torch warns of read-only memory
+        return torch.from_numpy(writable).to(self._place)
 
     def joined(self, arrays: list[Tensor]) -> Tensor:
         """Return the tensors end to end."""
