@@ -1,0 +1,114 @@
+"""What a layout costs: the bytes that must stay in memory, and the time of one query.
+
+The expected time is the bytes that a query reads, divided by the bandwidth that this machine was measured to have. How
+many rows survive each scan was measured on fc7 features of CIFAR-10; `scripts/benchmark.py index` prints the expected
+time beside the measured one. n rows of d numbers.
+"""
+
+import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from index.layout import Layout
+
+__all__ = ["Bandwidth", "Reads", "bandwidth", "milliseconds", "needed", "reads"]
+
+MOST = 512  # components: more make a search no faster
+LEVEL = 32  # numbers: Panorama's step, and the multiple to which a row is filled up
+BATCH = 512  # rows that Panorama stores together; the last group is filled up
+LINKS = 32  # of a row in the graph's upper layers; twice as many in the lowest
+REST = 0.2  # of what lies behind a row's first level, what Panorama reads
+SURVIVORS, STEEPNESS = 0.0032, 1.4  # rows that MOST components cannot leave out; the share grows as they get fewer
+CANDIDATES = 32  # rows that are proposed and then measured exactly
+VISITED = 64 * LINKS  # rows that a graph's search compares
+RANDOM = 12  # times as long to read rows in a graph's order as one after the other
+EXACT = 6  # times as long to measure a row in float64 as to read it
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """Bytes a second that this machine reads from memory."""
+
+    one: float  # by one core
+    all: float  # by all cores together
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Bytes read for one query; what is slower than reading counts as so many times its bytes."""
+
+    certified: float  # for a proven answer
+    measured: float  # for the proposals alone
+
+
+def bandwidth(megabytes: int = 128) -> Bandwidth:
+    """Measure how fast memory is read, by reading a buffer several times; it takes about a tenth of a second."""
+    cores = os.cpu_count() or 1
+    buffer = np.ones(megabytes << 18, np.int32)
+    with ThreadPoolExecutor(cores) as pool:
+
+        def seconds(parts: int) -> float:
+            shares, taken = np.array_split(buffer, parts), []
+            for _ in range(5):
+                begun = time.perf_counter()
+                list(pool.map(np.max, shares))
+                taken.append(time.perf_counter() - begun)
+            return min(taken)
+
+        one, together = seconds(1), seconds(cores)
+    return Bandwidth(buffer.nbytes / one, buffer.nbytes / min(one, together))
+
+
+def needed(rows: int, width: int, layout: Layout) -> int:
+    """Bytes that must stay in memory for the expected time."""
+    if layout.kind == "flat":
+        return rows * (4 * width + 12)  # the rows, their lengths and ids
+    projection = 4 * width * layout.components + rows * 16  # lengths and ids
+    proposing = _panorama(rows, layout.leading) if layout.kind == "panorama" else _graph(rows, layout.leading)
+    return projection + proposing + _panorama(rows, layout.components)
+
+
+def reads(rows: int, width: int, layout: Layout) -> Reads:
+    """Return what one query reads."""
+    if layout.kind == "flat":
+        return Reads(4.0 * rows * width, 4.0 * rows * width)
+    m, leading, row = layout.components, layout.leading, 4 * width
+    graph = RANDOM * min(VISITED, rows) * 4 * _filled(leading) * max(1.0, math.log2(rows) / 16)
+    proposing = graph if layout.kind == "hnsw" else _scanned(rows, leading)
+    measured = row * leading + proposing + EXACT * row * min(CANDIDATES, rows)
+    survivors = rows * min(1.0, SURVIVORS * (MOST / m) ** STEEPNESS)
+    return Reads(measured + row * m + _scanned(rows, m) + EXACT * row * survivors, measured)
+
+
+def milliseconds(rows: int, width: int, layout: Layout, speed: Bandwidth) -> tuple[float, float]:
+    """Expected time of one query on the CPU, certified and measured. All cores share a flat scan, one does the others'.
+
+    It holds while the rows that are read are in the page cache.
+    """
+    read, rate = reads(rows, width, layout), speed.all if layout.kind == "flat" else speed.one
+    return read.certified / rate * 1e3, read.measured / rate * 1e3
+
+
+def _filled(components: int) -> int:
+    """Numbers stored of a row: its components and the length of the rest, filled up to a whole level."""
+    return -(-(components + 1) // LEVEL) * LEVEL
+
+
+def _panorama(rows: int, components: int) -> int:
+    """Bytes of FAISS's codes and of the sums that it keeps for each level."""
+    stored = _filled(components)
+    return 4 * (-(-rows // BATCH) * BATCH) * (stored + stored // LEVEL + 1)
+
+
+def _graph(rows: int, leading: int) -> int:
+    """Bytes of the graph: each row's numbers, links and place in it."""
+    return rows * (4 * _filled(leading) + 4 * 2 * LINKS + 16)
+
+
+def _scanned(rows: int, components: int) -> float:
+    """Bytes that a scan by Panorama reads: the first level of every row with its sums, and a share of the others."""
+    return 4 * rows * (LEVEL + 2 + REST * (_filled(components) - LEVEL))
