@@ -14,7 +14,7 @@ from index import Bundle, FlatIndex, Generation, Image, NoSuchImage, Searcher, g
 from model import Checkpoint, Embedder, load_checkpoint
 from service.settings import Settings
 
-__all__ = ["Engine", "Found", "Inference", "Mismatch", "Predicted", "load_engine"]
+__all__ = ["SHORT", "Engine", "Found", "Inference", "Mismatch", "Predicted", "load_engine"]
 
 SHORT = 12  # hexadecimal digits of a shortened fingerprint
 
@@ -59,7 +59,6 @@ class Engine:
         self.device, self.network_engine, self.search_device = embedder.device, embedder.engine, searcher.device
         self.manifest = generation.manifest
         self.model = self.manifest.fingerprints["weights"][:SHORT]
-        self.edition = self.manifest.fingerprints["catalogue"][:SHORT]  # changes when any thumbnail changes
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
         """Decode an image: bytes -> (S, S, 3) uint8. Raises BadImage, TooManyPixels."""

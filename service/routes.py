@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from index import Image, NoSuchImage
 from model import BadImage, TooManyPixels, thumbnail_type
 from service import deps, schemas
-from service.engine import Engine, Found, Inference, Predicted
+from service.engine import SHORT, Engine, Found, Inference, Predicted
 from service.errors import BadParameter, Busy, NotReady, TooManyBytes, documented
 
 __all__ = ["router"]
@@ -113,16 +113,16 @@ async def random_image(workers: deps.WorkersDep, rng: deps.RandomDep, response: 
 def image(
     engine: deps.EngineDep,
     image_id: Annotated[int, Path(ge=0, le=deps.LARGEST)],
-    v: Annotated[str | None, Query(description="edition of the collection, as in the address in `thumbnail`")] = None,
+    v: Annotated[str | None, Query(description="version of the thumbnail, as in the address in `thumbnail`")] = None,
     if_none_match: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """The thumbnail of an indexed image.
 
-    The address in `thumbnail` has the edition as `v`; its answer may be cached for ever, because another edition of the
-    collection has other addresses.
+    The address in `thumbnail` says with `v` what the thumbnail holds: another thumbnail has another address, so the
+    answer may be cached for ever.
     """
     found = engine.indexed(image_id)
-    forever = "public, max-age=31536000, immutable" if v == engine.edition else "no-cache"
+    forever = "public, max-age=31536000, immutable" if v == _version(found) else "no-cache"
     headers = {"ETag": f'"{found.sha256}"', "Cache-Control": forever, "X-Content-Type-Options": "nosniff"}
     if headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
@@ -156,5 +156,10 @@ def _indexed(engine: Engine, image: Image, predicted: Predicted) -> dict[str, An
             class_id=predicted.class_id,
             probability=predicted.probability,
         ),
-        "thumbnail": f"/images/{image.image_id}?v={engine.edition}",
+        "thumbnail": f"/images/{image.image_id}?v={_version(image)}",
     }
+
+
+def _version(image: Image) -> str:
+    """Return the first digits of the thumbnail's SHA-256: they differ where thumbnails do."""
+    return image.sha256[:SHORT]

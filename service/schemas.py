@@ -37,7 +37,7 @@ INDEXED: list[dict[str, Any]] = [
         "name": "IMG_4150.jpg",
         "label": None,
         "predicted": {"label": "deer", "class_id": 4, "probability": 0.61},
-        "thumbnail": "/images/4150?v=b21cc0a17f55",
+        "thumbnail": "/images/4150?v=5e0d97c41a26",
     },
 ]
 NEIGHBOURS = [{**INDEXED[0], "rank": 1, "distance": 11.52}, {**INDEXED[1], "rank": 2, "distance": 12.07}]
