@@ -44,6 +44,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.workers, app.state.metrics, app.state.rng = None, Metrics(), np.random.default_rng()
+    app.state.max_k = settings.max_k
     for router in (routes.router, operations.router, page.router):
         app.include_router(router)
     app.mount("/static", page.files())

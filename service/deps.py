@@ -5,6 +5,7 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import Depends, File, Form, Query, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
 
 from service.engine import Engine
 from service.errors import NotReady
@@ -25,7 +26,7 @@ __all__ = [
     "WorkersDep",
 ]
 
-MOST = 1000  # classes or neighbours in one answer
+MOST = 1000  # classes in one answer
 LARGEST = 2**63 - 1  # the largest image id, an int64
 FORMATS = "JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP, PPM or JPEG 2000"
 
@@ -81,10 +82,18 @@ def views(
 
 
 def k(
-    k: Annotated[int, Form(ge=1, le=MOST, description="number of neighbours in the answer, nearest first")] = 6,
-    in_query: Annotated[int | None, Query(alias="k", ge=1, le=MOST, include_in_schema=False)] = None,
+    request: Request,
+    k: Annotated[
+        int,
+        Form(ge=1, description="number of neighbours in the answer, nearest first; at most 100, or what --max-k says"),
+    ] = 6,
+    in_query: Annotated[int | None, Query(alias="k", ge=1, include_in_schema=False)] = None,
 ) -> int:
-    return k if in_query is None else in_query
+    """Return the number of neighbours. Raises RequestValidationError where it is more than the setting max_k."""
+    asked, most = k if in_query is None else in_query, request.app.state.max_k
+    if asked > most:
+        raise RequestValidationError([{"loc": ("form", "k"), "msg": f"Input should be less than or equal to {most}"}])
+    return asked
 
 
 def image_id(

@@ -35,3 +35,5 @@ class Settings:
     """Number of images that are decoded at the same time."""
     max_in_flight: Positive = 64
     """Maximum concurrent requests that carry an image; further ones get 503."""
+    max_k: Annotated[int, Field(ge=7)] = 100
+    """Most neighbours in one answer; the page asks for seven."""

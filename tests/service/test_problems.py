@@ -1,14 +1,17 @@
 """Each wrong request gets the problem+json that describes it, without any detail of this machine."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from service.app import create_app
 from service.settings import Settings
 from tests.images import BROKEN, IMAGES, encoded, photograph
 from tests.service.bundles import BROKEN as SKIPPED
 from tests.service.bundles import image_file
+from tests.service.conftest import ready
 
 # Which of the broken images is refused for its size; every other is not an image.
 TOO_LARGE = {"decompression bomb", "large decompression bomb"}
@@ -63,6 +66,7 @@ def test_an_image_of_more_pixels_than_the_limit_is_refused(client: TestClient) -
         ("/classify", "top_k", "many", "Input should be a valid integer, unable to parse string as an integer"),
         ("/classify", "views", "3", "Input should be 1 or 10"),
         ("/neighbours", "k", "0", "Input should be greater than or equal to 1"),
+        ("/neighbours", "k", "101", "Input should be less than or equal to 100"),
         ("/neighbours", "k", "1.5", "Input should be a valid integer, unable to parse string as an integer"),
         ("/neighbours", "image_id", "-1", "Input should be greater than or equal to 0"),
         ("/neighbours", "image_id", str(2**63), "Input should be less than or equal to 9223372036854775807"),
@@ -132,3 +136,11 @@ def test_a_body_of_too_many_bytes_is_refused_before_and_while_it_is_read(
     chunks = iter([head] + [bytes(1000)] * 10_000)
     chunked = client.post("/classify", content=chunks, headers={"Content-Type": "multipart/form-data; boundary=a"})
     assert (chunked.status_code, chunked.json()) == (413, expected)
+
+
+def test_the_most_neighbours_in_one_answer_are_a_setting(settings: Settings) -> None:
+    with ready(create_app(replace(settings, max_k=7))) as client:
+        assert len(client.post("/neighbours?image_id=0&k=7").json()["neighbours"]) == 7
+        expected = bad_parameter("k", "Input should be less than or equal to 7")
+        assert client.post("/neighbours?image_id=0&k=8").json() == expected
+        assert len(client.post("/classify?top_k=8", files={"file": image_file(0)}).json()["predictions"]) == 3
