@@ -3,7 +3,7 @@
 S pixels the stored side, F the embedding's length (4096).
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.checkpoint import BadCheckpoint
-from model.data.sources import Source
+from model.data.sources import Entry, Source
 from model.data.threads import ahead
 from model.embed import Embedder
 
@@ -22,21 +22,39 @@ LEAST = 128  # images in a block: each block is synced to the disk
 
 @dataclass(frozen=True)
 class EmbeddedBlock:
-    """The embeddings of images start <= id < stop; n of them could be read."""
+    """The images start <= id < stop, n of which were embedded.
+
+    Of the others an entry with a content is equal to an image that is known already, and one without was skipped.
+    """
 
     start: int
     stop: int
+    entries: tuple[Entry, ...]  # stop - start, in order
     ids: NDArray[np.int64]  # (n,), ascending
-    names: tuple[str, ...]  # n
-    labels: NDArray[np.int64]  # (n,), class ids, -1 unknown
     features: NDArray[np.float32]  # (n, F)
     thumbnails: tuple[bytes, ...]  # n encoded images
-    skipped: tuple[tuple[int, str, str], ...]  # id, name and reason of each image that could not be read
     identity: str  # of the images start <= id < stop, before they were read: Source.identity
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The n names."""
+        return tuple(self.entries[row].name for row in self.ids - self.start)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,), class ids, -1 unknown."""
+        return np.array([self.entries[row].label for row in self.ids - self.start], np.int64)
+
+    @property
+    def skipped(self) -> tuple[tuple[int, str, str], ...]:
+        """Id, name and reason of each image that was not embedded."""
+        embedded = set(self.ids.tolist())
+        left = (entry for entry in self.entries if entry.image_id not in embedded)
+        return tuple((entry.image_id, entry.name, entry.skipped or "equal to another image") for entry in left)
 
 
 def embed_collection(
-    embedder: Embedder, source: Source, start: int = 0, block: int | None = None
+    embedder: Embedder, source: Source, start: int = 0, known: Iterable[str] = (), block: int | None = None
 ) -> Generator[EmbeddedBlock, None, None]:
     """Embed a collection from image `start` on, `block` images at a time, in id order.
 
@@ -44,14 +62,16 @@ def embed_collection(
     the one after that. Close the generator, or take all blocks, before the embedder is used for anything else: closing
     waits for the block that is in the network. `block` is two passes of the network, and at least LEAST, if not given.
 
-    An image that cannot be read is a row in its block's `skipped`, never an error; any other error is raised after the
-    blocks before it. A block's numbers depend on its images alone, so a job that stops between blocks and goes on
-    writes what it would have written. Raises BadCheckpoint when the collection's images have another size.
+    Equal content is embedded once: neither what is in `known`, the contents that the index has already, nor what came
+    earlier. An image that cannot be read has its reason in its block's entry, never an error; any other error is raised
+    after the blocks before it. A block depends on its images and on the contents before them alone, so a job that stops
+    between blocks and goes on writes what it would have written. Raises BadCheckpoint when the collection's images have
+    another size.
     """
     if source.size != embedder.recipe.stored:
         raise BadCheckpoint(f"the network reads images of {embedder.recipe.stored} pixels, not of {source.size}")
-    step = block or max(LEAST, 2 * embedder.batch)
-    reads = (_read(source, first, min(first + step, len(source))) for first in range(start, len(source), step))
+    step, seen = block or max(LEAST, 2 * embedder.batch), set(known)
+    reads = (_read(source, first, min(first + step, len(source)), seen) for first in range(start, len(source), step))
     return ahead(_embedded(embedder, ahead(reads)))
 
 
@@ -64,21 +84,25 @@ def _embedded(
             yield replace(read, features=features)
 
 
-def _read(source: Source, start: int, stop: int) -> tuple[NDArray[np.uint8], EmbeddedBlock]:
-    """The images (n, S, S, 3) and their block, still without features."""
+def _read(source: Source, start: int, stop: int, seen: set[str]) -> tuple[NDArray[np.uint8], EmbeddedBlock]:
+    """The images (n, S, S, 3) whose contents are new, which `seen` is told of, and their block without features."""
     identity = source.identity(start, stop)  # first: what changes from here on is found changed by the next build
-    items = source.read(start, stop, thumbnails=True)
-    good = [item for item in items if item.image is not None]
-    images = [item.image for item in good if item.image is not None]
+    items = source.read(start, stop, seen)
+    images, ids, thumbnails = list[NDArray[np.uint8]](), list[int](), list[bytes]()
+    for item in items:
+        if item.image is None or item.content is None or item.thumbnail is None or item.content in seen:
+            continue
+        seen.add(item.content)
+        images.append(item.image)
+        ids.append(item.image_id)
+        thumbnails.append(item.thumbnail)
     block = EmbeddedBlock(
         start=start,
         stop=stop,
-        ids=np.array([item.image_id for item in good], np.int64),
-        names=tuple(item.name for item in good),
-        labels=np.array([item.label for item in good], np.int64),
+        entries=tuple(Entry(i.image_id, i.name, i.label, i.state, i.content, i.skipped) for i in items),
+        ids=np.array(ids, np.int64),
         features=np.empty((0, 0), np.float32),
-        thumbnails=tuple(item.thumbnail for item in good if item.thumbnail is not None),
-        skipped=tuple((item.image_id, item.name, item.skipped) for item in items if item.skipped is not None),
+        thumbnails=tuple(thumbnails),
         identity=identity,
     )
     return np.stack(images) if images else np.empty((0, source.size, source.size, 3), np.uint8), block

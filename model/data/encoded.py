@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model.data.sources import Item
 from model.data.threads import on_all_cores
@@ -43,6 +46,8 @@ class EncodedImage(NamedTuple):
 
     def data(self) -> bytes:
         """The encoded bytes. Raises OSError; BadImage for a file that is too large, or no ordinary one: not opened."""
+        if self.problem is not None:
+            raise BadImage(self.problem)
         _ordinary(os.stat(self.file))
         with open(self.file, "rb", opener=_at_once) as file:
             size = _ordinary(os.fstat(file.fileno()))
@@ -70,24 +75,49 @@ class EncodedSource:
         images = [(p.name, p.label, p.state()) for p in self.images[start:stop]]
         return hashlib.sha256(json.dumps([self.size, self.classes, images]).encode()).hexdigest()
 
-    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
-        """Return the items start <= image_id < stop; `image_id` is a position in `images`."""
-        return on_all_cores(partial(self._item, thumbnails), range(start, min(stop, len(self))))
+    def entries(self) -> Iterator[tuple[str, int, str]]:
+        """Name, label and state of each image, as it is now."""
+        return ((image.name, image.label, _text(image.state())) for image in self.images)
 
-    def _item(self, thumbnails: bool, image_id: int) -> Item:
+    def subset(self, positions: Sequence[int]) -> Self:
+        """Return the images at these positions as a collection, in this order."""
+        return replace(self, images=[self.images[position] for position in positions], ignored={})
+
+    def read(self, start: int, stop: int, known: Container[str] | None = None) -> list[Item]:
+        """Return the items start <= image_id < stop; `image_id` is a position in `images`.
+
+        A content is the SHA-256 of the encoded bytes; those of a known one are not decoded.
+        """
+        return on_all_cores(partial(self._item, known), range(start, min(stop, len(self))))
+
+    def _item(self, known: Container[str] | None, image_id: int) -> Item:
         encoded = self.images[image_id]
-        if encoded.problem is not None:
-            return Item(image_id, encoded.name, encoded.label, None, encoded.problem)
+        state = _text(encoded.state())  # first: what changes from here on is found changed by the next build
         try:
-            data = encoded.data()
-            image, thumb = (
-                stored_image_and_thumbnail(data, self.size) if thumbnails else (stored_image(data, self.size), None)
-            )
+            image, content, thumbnail = self._read(encoded, known)
         except BadImage as error:
-            return Item(image_id, encoded.name, encoded.label, None, str(error))
+            return Item(image_id, encoded.name, encoded.label, None, str(error), state)
         except OSError as error:
-            return Item(image_id, encoded.name, encoded.label, None, f"the file cannot be read: {error.strerror}")
-        return Item(image_id, encoded.name, encoded.label, image, None, thumb)
+            reason = f"the file cannot be read: {error.strerror}"
+            return Item(image_id, encoded.name, encoded.label, None, reason, state)
+        return Item(image_id, encoded.name, encoded.label, image, None, state, content, thumbnail)
+
+    def _read(
+        self, encoded: EncodedImage, known: Container[str] | None
+    ) -> tuple[NDArray[np.uint8] | None, str | None, bytes | None]:
+        """Image, content and thumbnail, as `read` says. Raises BadImage, OSError."""
+        data = encoded.data()
+        if known is None:
+            return stored_image(data, self.size), None, None
+        content = hashlib.sha256(data).hexdigest()
+        if content in known:
+            return None, content, None
+        image, thumbnail = stored_image_and_thumbnail(data, self.size)
+        return image, content, thumbnail
+
+
+def _text(state: tuple[int | str, ...]) -> str:
+    return " ".join(map(str, state))
 
 
 def _ordinary(about: os.stat_result) -> int:

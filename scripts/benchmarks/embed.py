@@ -18,7 +18,7 @@ from model.allocator import keep_freed_memory
 from model.checkpoint import Checkpoint
 from model.collection import embed_collection
 from model.data.folders import open_source
-from model.data.sources import Item, Source
+from model.data.sources import Source
 from model.device import choose_device
 from model.embed import Embedder
 from model.forward.torch_engine import network_of
@@ -53,43 +53,23 @@ class Share:
     target: float | None = None  # of the ratio, at least
 
 
-@dataclass(frozen=True)
-class First:
-    """The first images of a collection."""
-
-    whole: Source
-    count: int
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.whole.classes
-
-    @property
-    def size(self) -> int:
-        return self.whole.size
-
-    def __len__(self) -> int:
-        return min(self.count, len(self.whole))
-
-    def identity(self, start: int, stop: int) -> str:
-        return self.whole.identity(start, stop)
-
-    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
-        return self.whole.read(start, min(stop, len(self)), thumbnails=thumbnails)
-
-
 def measure(config: Embed) -> list[Share]:
     """Time every form, in turn. Raises BadCheckpoint, BadDataset, NoSuchDevice, NoSuchEngine, Refused."""
     check_positive(config, "count", "rounds")
     keep_freed_memory()  # as scripts/build_index.py does
     trained = _network(config)
     embedder = Embedder(trained, config.device, config.engine)
-    source = First(open_source(config.data, embedder.recipe.stored), config.count)
+    source = first(open_source(config.data, embedder.recipe.stored), config.count)
     with tempfile.TemporaryDirectory(dir=config.data.parent, prefix="benchmark-") as scratch:
         named = packed_forms(source, embedder, Path(scratch))
         if config.images:
             named |= file_forms(config, embedder, config.images)
         return shares(in_turn(named, config.rounds))
+
+
+def first(source: Source, count: int) -> Source:
+    """The first `count` images of a collection."""
+    return source if count >= len(source) else source.subset(range(count))
 
 
 def packed_forms(source: Source, embedder: Embedder, scratch: Path) -> dict[str, Work]:
@@ -111,7 +91,7 @@ def packed_forms(source: Source, embedder: Embedder, scratch: Path) -> dict[str,
 
 def file_forms(config: Embed, embedder: Embedder, images: Path) -> dict[str, Work]:
     """From image files. Raises BadDataset, Refused."""
-    source = First(open_source(images, embedder.recipe.stored), config.count)
+    source = first(open_source(images, embedder.recipe.stored), config.count)
     step = embedder.batch
 
     def decoded() -> int:

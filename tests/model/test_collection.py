@@ -1,9 +1,10 @@
 """A collection goes through the network block by block: reading, the network and the caller each in a thread."""
 
+import hashlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -34,13 +35,21 @@ class Collection:
     def identity(self, start: int, stop: int) -> str:
         return f"images {start} to {stop}"
 
-    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
-        return [
-            Item(i, f"{i}.png", i % 3, None, "broken")
-            if i in self.broken
-            else Item(i, f"{i}.png", i % 3, image, None, b"thumbnail %d" % i if thumbnails else None)
-            for i, image in enumerate(self.images[start:stop], start)
-        ]
+    def entries(self) -> Iterator[tuple[str, int, str]]:
+        return ((f"{i}.png", i % 3, f"state {i}") for i in range(len(self)))
+
+    def subset(self, positions: Sequence[int]) -> "Collection":
+        raise NotImplementedError
+
+    def read(self, start: int, stop: int, known: Container[str] | None = None) -> list[Item]:
+        return [self._item(i, known or ()) for i in range(start, min(stop, len(self)))]
+
+    def _item(self, i: int, known: Container[str]) -> Item:
+        if i in self.broken:
+            return Item(i, f"{i}.png", i % 3, None, "broken", f"state {i}")
+        content = hashlib.sha256(self.images[i].data).hexdigest()
+        image = None if content in known else self.images[i]
+        return Item(i, f"{i}.png", i % 3, image, None, f"state {i}", content, b"thumbnail %d" % i)
 
 
 class Watched(Collection):
@@ -51,13 +60,13 @@ class Watched(Collection):
         self.begun: list[int] = []
         self.go_on, self.stuck, self.lost = threading.Event(), stuck, lost
 
-    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
+    def read(self, start: int, stop: int, known: Container[str] | None = None) -> list[Item]:
         self.begun.append(start)
         if self.stuck is not None and start >= self.stuck:
             assert self.go_on.wait(30)
         if self.lost is not None and start >= self.lost:
             raise OSError("the disk went away")
-        return super().read(start, stop, thumbnails=thumbnails)
+        return super().read(start, stop, known)
 
 
 class Failing(Embedder):
@@ -96,6 +105,39 @@ def test_blocks_cover_the_collection_in_order_and_list_what_is_broken(embedder: 
     assert all(len(b.thumbnails) == len(b.ids) == len(b.names) == len(b.labels) for b in blocks)
 
 
+@pytest.mark.parametrize("block", [2, 5, 100])
+def test_equal_content_is_embedded_once_and_each_image_has_its_entry(embedder: Embedder, block: int) -> None:
+    source = Collection(10, broken=(2,))
+    for copy, of in ((3, 1), (7, 1), (8, 0), (6, 5)):
+        source.images[copy] = source.images[of]
+    blocks = list(embed_collection(embedder, source, block=block))
+    assert np.concatenate([b.ids for b in blocks]).tolist() == [0, 1, 4, 5, 9]
+    entries = [entry for b in blocks for entry in b.entries]
+    items = source.read(0, 10, known=())
+    wanted = [(i.image_id, i.name, i.label, i.state, i.content, i.skipped) for i in items]
+    assert [tuple(entry) for entry in entries] == wanted
+    assert entries[3].content == entries[1].content
+    assert [len(b.entries) for b in blocks] == [b.stop - b.start for b in blocks]
+    assert all(len(b.ids) == len(b.features) == len(b.thumbnails) for b in blocks)
+    np.testing.assert_allclose(
+        np.concatenate([b.features for b in blocks]), embedder(source.images[[0, 1, 4, 5, 9]])[1], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_known_content_is_not_embedded_and_going_on_knows_what_came_before(embedder: Embedder) -> None:
+    source = Collection(12)
+    source.images[9] = source.images[2]
+    contents = [item.content for item in source.read(0, 12, known=()) if item.content is not None]
+    known = {contents[0], contents[7]}
+    whole = list(embed_collection(embedder, source, known=known, block=4))
+    assert [b.ids.tolist() for b in whole] == [[1, 2, 3], [4, 5, 6], [8, 10, 11]]
+    assert known == {contents[0], contents[7]}
+    rest = list(embed_collection(embedder, source, 4, {*known, *contents[1:4]}, block=4))
+    for one, other in zip(whole[1:], rest, strict=True):
+        assert (one.entries, one.ids.tolist(), one.thumbnails) == (other.entries, other.ids.tolist(), other.thumbnails)
+        assert one.features.tobytes() == other.features.tobytes()
+
+
 def test_an_image_that_changes_while_it_is_read_is_found_changed_later(embedder: Embedder) -> None:
     class Changing(Collection):
         times = 0
@@ -103,9 +145,9 @@ def test_an_image_that_changes_while_it_is_read_is_found_changed_later(embedder:
         def identity(self, start: int, stop: int) -> str:
             return f"{super().identity(start, stop)} {self.times}"
 
-        def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:
+        def read(self, start: int, stop: int, known: Container[str] | None = None) -> list[Item]:
             self.times += 1
-            return super().read(start, stop, thumbnails=thumbnails)
+            return super().read(start, stop, known)
 
     source = Changing(3)
     [block] = embed_collection(embedder, source)
@@ -134,7 +176,7 @@ def test_blocks_are_those_of_a_plain_loop(embedder: Embedder) -> None:
     source = Collection(50, broken=(0, 1, 2, 3, 17, 49))  # nothing is left of the first block
     blocks = embed_collection(embedder, source, block=4)
     for start in range(0, 50, 4):
-        items, block = source.read(start, min(start + 4, 50), thumbnails=True), next(blocks)
+        items, block = source.read(start, min(start + 4, 50)), next(blocks)
         good = [item for item in items if item.image is not None]
         assert block.ids.tolist() == [item.image_id for item in good]
         assert block.names == tuple(item.name for item in good)

@@ -88,7 +88,7 @@ def test_a_folder_has_thumbnails_of_its_originals_and_a_packed_dataset_of_what_i
     folder = folder_source(tmp_path / "images", 16)
     packed = packed_source(pack(tmp_path / "packed", {"train": folder}))
     for source, size in ((folder, (160, 120)), (packed, (16, 16))):
-        [item] = source.read(0, 1, thumbnails=True)
+        [item] = source.read(0, 1, known=())
         assert item.thumbnail is not None
         assert opened(item.thumbnail).size == size
         assert source.read(0, 1)[0].thumbnail is None

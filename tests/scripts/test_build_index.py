@@ -145,9 +145,9 @@ def test_only_broken_images_are_one_line_with_the_first_reason(config: Config) -
 def test_folders_called_by_an_id_have_its_word_and_others_the_name_in_a_file(
     config: Config, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    for folder in ("n03417042", "IMG_2019"):
+    for seed, folder in enumerate(("n03417042", "IMG_2019"), 100):
         (config.images / folder).mkdir()
-        (config.images / folder / "1.png").write_bytes(encoded(photograph()))
+        (config.images / folder / "1.png").write_bytes(encoded(photograph(seed=seed)))
     assert "generation 1 published" in said(config, capsys)[0]
     assert Bundle(config.bundle).current().manifest.classes == ("IMG_2019", "garbage truck")
     (tmp_path / "names.csv").write_text("IMG_2019,Lisbon")

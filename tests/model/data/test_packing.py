@@ -4,6 +4,7 @@ import contextlib
 import signal
 import subprocess
 import sys
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,10 @@ class Fragile(ArraySource):
     broken: frozenset[int] = frozenset()
     fails_at: int | None = None
 
-    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:  # noqa: ARG002
+    def read(self, start: int, stop: int, known: Container[str] | None = None) -> list[Item]:
         if self.fails_at is not None and start <= self.fails_at < stop:
             raise Interrupted
-        items = super().read(start, stop)
+        items = super().read(start, stop, known)
         return [Item(i.image_id, i.name, i.label, None, "broken") if i.image_id in self.broken else i for i in items]
 
 

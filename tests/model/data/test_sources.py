@@ -1,5 +1,6 @@
 """Collections: ids, order, labels, and what is left out with a reason."""
 
+import hashlib
 import os
 import unicodedata
 from pathlib import Path
@@ -13,7 +14,7 @@ from model.data.folders import folder_source, open_source
 from model.data.loader import Subset
 from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
-from model.data.sources import packed_source
+from model.data.sources import ArraySource, Source, packed_source
 from model.data.splits import divided, folder_splits, shuffled, training_and_validation
 from model.preprocess import stored_image
 from tests.images import BROKEN, IMAGES, encoded, photograph
@@ -116,6 +117,95 @@ def test_an_identity_notices_what_can_be_read_now(tmp_path: Path) -> None:
     file.symlink_to(file)
     seen.append(source.identity(0, 4))
     assert len(set(seen)) == 4
+
+
+def test_entries_tell_what_changed_without_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = folder_source(class_folders(tmp_path, classes=2, each=2), 8)
+    with monkeypatch.context() as closed:
+        closed.setattr(os, "open", lambda *_: pytest.fail("opened"))
+        before = list(source.entries())
+    assert [(name, label) for name, label, _ in before] == [(i.name, i.label) for i in source.read(0, 4)]
+    assert [state for _, _, state in before] == [item.state for item in source.read(0, 4)]
+    os.utime(tmp_path / "c0" / "001.png", ns=(0, 5))
+    (tmp_path / "c1" / "000.png").unlink()
+    changed = [one == other for one, other in zip(before, source.entries(), strict=True)]
+    assert changed == [True, False, False, True]
+
+
+def test_an_items_state_is_older_than_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = folder_source(class_folders(tmp_path, classes=1, each=1), 8)
+    [(_, _, before)] = source.entries()
+
+    def data(image: encoded_images.EncodedImage) -> bytes:
+        os.utime(image.file, ns=(0, 5))
+        return Path(image.file).read_bytes()
+
+    monkeypatch.setattr(encoded_images.EncodedImage, "data", data)
+    assert source.read(0, 1)[0].state == before
+
+
+def test_a_content_is_of_the_encoded_bytes_and_of_the_pixels_where_there_are_no_others(tmp_path: Path) -> None:
+    folder = folder_source(class_folders(tmp_path / "images"), 8)
+    array = np.concatenate([item.image[None] for item in folder.read(0, 12) if item.image is not None])
+    for encoding in ("raw", "jpeg"):
+        packed = packed_source(pack(tmp_path / encoding, {"train": folder}, encoding=encoding))
+        for item in packed.read(0, 12, known=()):
+            assert item.image is not None
+            assert item.content == hashlib.sha256(item.image.tobytes()).hexdigest()
+    in_memory = ArraySource(array, np.zeros(12, np.int64), [str(i) for i in range(12)], ("c",), "f")
+    assert in_memory.read(3, 4, known=())[0].content == hashlib.sha256(array[3].tobytes()).hexdigest()
+    for item in folder.read(0, 12, known=()):
+        assert item.content == hashlib.sha256((tmp_path / "images" / item.name).read_bytes()).hexdigest()
+        assert item.thumbnail is not None
+    assert folder.read(0, 1)[0].content is None  # packing needs none
+
+
+def test_a_known_content_is_not_decoded_and_has_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_source(class_folders(tmp_path / "images"), 8)
+    for source in (folder, packed_source(pack(tmp_path / "packed", {"train": folder}))):
+        items = source.read(0, 12, known=())
+        known = [items[i].content or "" for i in (3, 5)]
+        again = source.read(0, 12, known)
+        assert [i for i, item in enumerate(again) if item.image is None] == [3, 5]
+        assert [i for i, item in enumerate(again) if item.thumbnail is None] == [3, 5]
+        assert [item.content for item in again] == [item.content for item in items]
+        assert all(item.skipped is None for item in again)
+    known = [item.content or "" for item in folder.read(0, 1, known=())]
+    monkeypatch.setattr(encoded_images, "stored_image_and_thumbnail", lambda *_: pytest.fail("decoded"))
+    folder.read(0, 1, known)
+
+
+def test_what_cannot_be_read_has_no_content(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    [item] = folder_source(tmp_path, 8).read(0, 1, known=())
+    assert (item.content, item.thumbnail, item.skipped) == (None, None, item.skipped)
+    assert item.skipped is not None
+
+
+def test_a_subset_is_a_collection_of_those_items_in_that_order(tmp_path: Path) -> None:
+    folder = folder_source(class_folders(tmp_path / "images"), 8)
+    packed = packed_source(pack(tmp_path / "packed", {"train": folder}))
+    images = np.concatenate([item.image[None] for item in folder.read(0, 12) if item.image is not None])
+    in_memory = ArraySource(images, packed.labels, packed.names, folder.classes, "f")
+    sources: list[Source] = [folder, packed, in_memory]
+    for source in sources:
+        items, part = source.read(0, 12, known=()), source.subset([7, 2, 11])
+        assert (len(part), part.classes, part.size) == (3, source.classes, source.size)
+        assert [(name, label) for name, label, _ in part.entries()] == [
+            (items[i].name, items[i].label) for i in (7, 2, 11)
+        ]
+        for image_id, (one, of) in enumerate(zip(part.read(0, 9, known=()), (7, 2, 11), strict=True)):
+            assert (one.image_id, one.name, one.label, one.content) == (
+                image_id,
+                items[of].name,
+                items[of].label,
+                items[of].content,
+            )
+            np.testing.assert_array_equal(one.image, items[of].image)
+        assert [item.name for item in part.subset([2, 0]).read(1, 2)] == [items[7].name]
+        assert part.identity(0, 3) == source.subset([7, 2, 11]).identity(0, 3)
+        others = (source.subset([7, 2, 10]), source.subset([7, 11, 2]), source)
+        assert part.identity(0, 3) not in [other.identity(0, 3) for other in others]
 
 
 def test_names_are_one_printable_line_and_stay_different() -> None:

@@ -1,6 +1,6 @@
 """Every way in which a run cannot start is one clear line before anything is written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -36,7 +36,13 @@ class Grey:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, start: int, stop: int, *, thumbnails: bool = False) -> list[Item]:  # noqa: ARG002
+    def entries(self) -> Iterator[tuple[str, int, str]]:
+        return ((f"{i}.png", label, "") for i, label in enumerate(self.labels))
+
+    def subset(self, positions: Sequence[int]) -> "Grey":
+        return replace(self, labels=tuple(self.labels[i] for i in positions))
+
+    def read(self, start: int, stop: int, known: Container[str] | None = None) -> list[Item]:  # noqa: ARG002
         return [Item(i, f"{i}.png", self.labels[i], self._image(i), None) for i in range(start, min(stop, len(self)))]
 
     def _image(self, i: int) -> NDArray[np.uint8]:
