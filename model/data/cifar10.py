@@ -16,7 +16,8 @@ from model.data.cifar10_files import Cifar10, read
 from model.data.download import Digest, DownloadFailed, Published, download
 from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
-from model.data.sources import ArraySource, Report
+from model.data.rows import ArraySource
+from model.data.sources import Report
 
 __all__ = ["CLASSES", "check", "fetch", "obtain"]
 

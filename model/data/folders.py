@@ -7,7 +7,8 @@ from pathlib import Path
 from model.data.encoded import EncodedImage, EncodedSource
 from model.data.listing import Listing, Place, counted, list_images
 from model.data.packed import BadDataset, PackedSet
-from model.data.sources import PackedSource, Report, packed_source, printable
+from model.data.rows import PackedSource, packed_source
+from model.data.sources import Report, printable
 from model.preprocess import ACCEPTED
 
 __all__ = ["folder_source", "open_source", "part"]

@@ -16,7 +16,7 @@ from model.allocator import keep_freed_memory
 from model.data.loader import order, read, window_of
 from model.data.packed import PackedSet, Split
 from model.data.packing import pack
-from model.data.sources import ArraySource
+from model.data.rows import ArraySource
 from model.device import choose_device
 from model.train.augment import augment, colour_basis, draw
 from model.train.recipes import RECIPES, TrainingRecipe

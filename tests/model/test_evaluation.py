@@ -16,7 +16,7 @@ from model.checkpoint import BadCheckpoint
 from model.data.loader import Rows
 from model.data.packed import BadDataset
 from model.data.packing import pack
-from model.data.sources import ArraySource
+from model.data.rows import ArraySource
 from model.evaluation import Tally, as_json, check_fit, credit, evaluate, table, wilson
 from model.preprocess import Recipe
 from tests.service.bundles import CLASSES, network

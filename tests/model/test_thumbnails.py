@@ -9,7 +9,7 @@ from PIL import Image
 
 from model.data.folders import folder_source
 from model.data.packing import pack
-from model.data.sources import packed_source
+from model.data.rows import packed_source
 from model.preprocess import BadImage, stored_image
 from model.thumbnails import stored_image_and_thumbnail, thumbnail, thumbnail_type
 from tests.images import BROKEN, IMAGES, encoded, photograph, rotated

@@ -9,7 +9,7 @@ import pytest
 from model.data.packed import BadDataset, PackedSet
 from model.data.packed_writer import Encoding
 from model.data.packing import pack
-from model.data.sources import ArraySource
+from model.data.rows import ArraySource
 
 CLASSES = ("cat", "dog")
 

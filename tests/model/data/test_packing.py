@@ -17,7 +17,8 @@ from model.data.folders import folder_source
 from model.data.packed import BadDataset, PackedSet
 from model.data.packed_writer import Encoding
 from model.data.packing import pack
-from model.data.sources import ArraySource, Item, Source
+from model.data.rows import ArraySource
+from model.data.sources import Item, Source
 from model.preprocess import Recipe
 from tests.dice import dice
 from tests.images import BROKEN, encoded, photograph

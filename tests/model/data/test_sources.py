@@ -14,7 +14,8 @@ from model.data.folders import folder_source, open_source
 from model.data.loader import Subset
 from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
-from model.data.sources import ArraySource, Source, packed_source
+from model.data.rows import ArraySource, packed_source
+from model.data.sources import Source
 from model.data.splits import divided, folder_splits, shuffled, training_and_validation
 from model.preprocess import stored_image
 from tests.images import BROKEN, IMAGES, encoded, photograph

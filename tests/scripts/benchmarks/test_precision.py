@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from index import exact
 from model import Checkpoint, Embedder, checkpoint
 from model.data.packing import pack
-from model.data.sources import ArraySource
+from model.data.rows import ArraySource
 from scripts.benchmarks import precision
 from scripts.benchmarks.precision import in_precision, measure, recall, shown
 from scripts.benchmarks.retrieval import K

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from index import Bundle, FlatIndex, Generation
 from model import Embedder, load_checkpoint
 from model.data.packing import pack
-from model.data.sources import ArraySource
+from model.data.rows import ArraySource
 from model.forward import engines
 from scripts.benchmarks import retrieval
 from scripts.benchmarks.retrieval import (
