@@ -15,7 +15,7 @@ from model.data.loader import Dataset, Subset
 from model.data.packed import BadDataset, PackedSet, Split
 from model.data.sources import Report
 
-__all__ = ["divided", "folder_splits", "named_split", "shuffled", "training_and_validation"]
+__all__ = ["VALIDATION", "divided", "folder_splits", "named_split", "shuffled", "training_and_validation"]
 
 VALIDATION = ("validation", "val", "test")  # the first of these that the dataset has
 SHARE = 20  # one row in so many is held out where there is no such split
