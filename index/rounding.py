@@ -1,8 +1,8 @@
-"""How far FAISS's squared distances can be from the true ones: the bound that proves a fast search exact."""
+"""How far FAISS's squared distances can be from the true ones: the bounds that prove a fast search exact."""
 
 from dataclasses import dataclass
 
-__all__ = ["Rounding"]
+__all__ = ["Reduced", "Rounding", "widened"]
 
 UNIT32 = 2.0**-24  # float32's unit roundoff
 UNIT16 = 2.0**-11  # float16's
@@ -49,3 +49,53 @@ class Rounding:
         underflow = 8 * self.dimensions * 2.0**-126  # products that float32 arithmetic may flush to zero
         # 1e-9: float64's own rounding, generously
         return (stored**2 + squared + g * ((x + y) ** 2 + squared)) * (1 + 1e-9) + underflow
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A bound on what FAISS's Panorama computes for rows and queries of which a Projection kept `dimensions` numbers.
+
+    relative, tiny: Projection.error and Projection.tiny, of a row and of the query alike.
+    """
+
+    dimensions: int
+    levels: int
+    relative: float
+    tiny: float
+
+    def ceiling(self, distance: float, norm: float) -> float:
+        """Return a number that no bound reaches which FAISS computes for a row at true `distance` from a query.
+
+        So a search that leaves out only rows whose bound, or whose squared distance, is at least this number leaves out
+        no row at `distance` or nearer. norm: the length of the query.
+
+        Proof, for a query x and a row y, |y| <= norm + distance, and their reduced forms x' and y':
+
+        1. Reducing. The exact map never lengthens a distance, and x' and y' are off by `relative` |x| and |y|, and
+           `tiny`. So |x' - y'| is at most `kept`, |x'| at most `x`, |y'| at most `y`.
+        2. Adding. After some levels FAISS has s = |x'|^2 + |y'|^2 - 2 (products so far), and takes as its bound
+           s - 2 |rest of x'| |rest of y'|, which in exact arithmetic is at most |x' - y'|^2 (Cauchy-Schwarz); after all
+           levels it is that number. With u float32's unit roundoff and g(m) = m u / (1 - m u): the lengths come from
+           sums of at most `dimensions` squares, a root and a square, so |x'|^2 + |y'|^2 is off by at most
+           g(dimensions + 5) (x^2 + y^2); products and the rests' product are off by at most g(dimensions + 6) of their
+           size, together 2 x y by Cauchy-Schwarz; and the levels + 3 additions round partial sums that are smaller than
+           (x + y)^2. In all at most g(dimensions + levels + 16) (x + y)^2, in whatever order a processor adds.
+        """
+        chain = (self.dimensions + self.levels + 16) * UNIT32
+        g = chain / (1 - chain)
+        x = norm + self.relative * norm + self.tiny
+        y = (norm + distance) * (1 + self.relative) + self.tiny
+        kept = distance + self.relative * (2 * norm + distance) + 2 * self.tiny
+        underflow = 8 * self.dimensions * 2.0**-126
+        return (kept**2 + g * (x + y) ** 2) * (1 + 1e-9) + underflow
+
+
+def widened(squared: float, dimensions: int) -> float:
+    """Return a number that the float32 sum of squared differences does not exceed for a row whose own is `squared`.
+
+    For vectors that fit (scan.LONGEST32). A difference is rounded once, its square once, and the sum at most
+    `dimensions` times, all relative to what they round: the sum is off by at most g(dimensions + 3) of itself, whatever
+    the order. Twice that, so that either number may be the rounded one; squares may also fall below float32's smallest.
+    """
+    chain = (dimensions + 3) * UNIT32
+    return squared * (1 + 2.01 * chain / (1 - chain)) + dimensions * 2.0**-126

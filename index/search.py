@@ -1,111 +1,166 @@
-"""Exact search: FAISS finds candidates, float64 orders them, and a bound proves that no nearer row is missing.
+"""Exact search, proven: a scan proposes candidates, float64 settles, and a bound proves that no nearer row is missing.
 
-Let D be the k-th exact distance among the candidates. `Rounding.ceiling` is the largest number that FAISS can report
-for a row at distance D or nearer. If FAISS reported a larger number for every row that it left out, none of those rows
-belongs in the answer. Otherwise twice as many candidates are asked for, and beyond LIMIT exact.nearest answers. So the
-result equals that of exact.nearest, ids and ties included; rounding costs only time.
+The proposals are measured; the k-th distance among them cannot be too small. Then the scan names every row that may be
+within that distance (a bound on its rounding proves that no other is), those are measured too, and the k nearest are
+the answer: `certified`. Where the scan can prove nothing, or thousands of rows are as near, the query is hard: a flat
+scan of whole rows may still prove an answer, else brute force gives it: `exact`. Both equal exact.nearest, ids and ties
+included.
 
-Memory for n rows of d numbers. CPU: float32 reads the features in place (a memory-mapped file stays in the page cache)
-and adds 4 n bytes; float16 adds 2 n d. GPUs: 4 n d bytes, or 2 n d in float16, divided between them, and FAISS's
-scratch space on each.
+An answer is `measured` where the caller wants the proposals alone: a few of the nearest may be missing.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from index import exact
-from index.scan import Scan
+from index.rounding import widened
+from index.rows import AllRows
+from index.scans.flat import FlatScan
+from index.scans.reduced import ReducedScan
+from index.scans.scan import Asked, Scan, Vectors
 
-__all__ = ["FlatIndex", "Searcher"]
+__all__ = ["Answers", "Exactness", "Search", "threads"]
 
-SPARE = 26  # candidates beyond k in the first scan
-LIMIT = 1024  # candidates in the last scan; FAISS on a GPU selects at most 2048
+SPARE = 18  # proposals beyond k, so that the k-th distance among them is seldom too large
+MEASURED = 64  # proposals, at least, where nothing is proven afterwards
+LIMIT = 512  # proposals, at most
 
-Found = tuple[NDArray[np.float64], NDArray[np.int64]]
+Exactness = Literal["certified", "exact", "measured"]
+Settled = tuple[NDArray[np.float64], NDArray[np.int64]]  # distances (k,) and image ids (k,)
 
 
-class Searcher(Protocol):
-    """What the service needs of a search."""
+@dataclass(frozen=True)
+class Answers:
+    """The nearest images of q queries. k is the number that was asked for, or of all images if they are fewer."""
 
-    device: str  # where it runs, as in "cpu" or "cuda:0, cuda:1"
+    distances: NDArray[np.float64]  # (q, k) Euclidean, ascending
+    ids: NDArray[np.int64]  # (q, k) ties in the order of image ids
+    exactness: tuple[Exactness, ...]  # q
+    settled: NDArray[np.bool_]  # (q,) False for a hard query, whose row holds nothing yet
 
-    def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        """(q, d) float32 -> distances (q, min(k, n)) float64, image ids (q, min(k, n)) int64.
 
-        Distances are Euclidean and ascend; ties are in the order of image ids.
+class Search:
+    """Nearest neighbours among the images of a collection. Any thread may search."""
+
+    def __init__(self, rows: AllRows, flat: FlatScan, scan: ReducedScan | None, pool: ThreadPoolExecutor) -> None:
+        """flat: the scan of all rows, and the only one where `scan` is None."""
+        self._rows, self._flat, self._reduced, self._pool = rows, flat, scan, pool
+        self.device = "cpu" if scan else flat.device  # as in "cpu" or "cuda:0, cuda:1"
+
+    def search(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
+        """(q, d) float32 -> the k nearest of each; with `measured`, without a proof where that is faster.
+
+        Raises GpuFailed; ValueError for another shape or dtype, for numbers that are not finite, and for k < 1.
         """
-        ...
+        found = self.quick(queries, k, measured=measured)
+        exactness = list(found.exactness)
+        for row in np.flatnonzero(~found.settled).tolist():
+            slow = self.slow(queries[row : row + 1], k)
+            found.distances[row], found.ids[row], exactness[row] = slow.distances[0], slow.ids[0], slow.exactness[0]
+        return Answers(found.distances, found.ids, tuple(exactness), np.ones(len(queries), bool))
 
-
-class FlatIndex:
-    """Exact nearest neighbours over features (n, d) float32 in C order, with ids (n,) int64. Any thread may search.
-
-    gpus: the numbers of the GPUs to search on (see gpus_of), which share the rows; none is the CPU.
-    float16: scan a copy of the features in half the bytes; the float32 features still decide the answer.
-    Raises ValueError for arrays that do not fit together and for a GPU that FAISS does not see, GpuFailed when it
-    cannot use one, TooLarge for features that cannot be squared: in float16 on a GPU a component may be at most 255.
-    """
-
-    def __init__(
-        self, features: NDArray[np.float32], ids: NDArray[np.int64], *, gpus: Sequence[int] = (), float16: bool = False
-    ) -> None:
-        if features.ndim != 2 or features.dtype != np.float32 or not features.flags.c_contiguous:
-            raise ValueError(f"features must be (n, d) float32 in C order, not {features.shape} {features.dtype}")
-        if ids.shape != (len(features),):
-            raise ValueError(f"{len(features)} rows need as many ids, not {ids.shape}")
-        self._features, self._ids = features, ids
-        self.device = ", ".join(f"cuda:{gpu}" for gpu in gpus) or "cpu"
-        self._scan = Scan(features, gpus=gpus, float16=float16)
-
-    def search(self, queries: NDArray[np.float32], k: int) -> Found:
-        """(q, d) float32 -> distances (q, min(k, n)) float64 ascending, image ids (q, min(k, n)) int64.
-
-        Ties are in the order of image ids. Raises GpuFailed; ValueError for another shape or dtype, for numbers that
-        are not finite, and for k < 1.
-        """
+    def quick(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
+        """As `search`, but leave hard queries unsettled, because `slow` takes seconds for a large collection."""
         self._check(queries, k)
-        lengths = exact.distances(queries, np.zeros(queries.shape[1], np.float32))
-        k = min(k, len(self._ids))
-        distances, ids = np.empty((len(queries), k), np.float64), np.empty((len(queries), k), np.int64)
-        settled = np.zeros(len(queries), bool)
-        pending, wanted = np.flatnonzero(self._scan.fits(queries, lengths)), k + SPARE
-        while k and len(pending) and wanted <= LIMIT:
-            found = self._scan.candidates(np.ascontiguousarray(queries[pending]), wanted)
-            for i in np.flatnonzero(found.valid):
-                row = pending[i]
-                near, rows = self._nearest(queries[row], lengths[row], found.squared[i], found.rows[i], k)
-                distances[row], ids[row] = near, self._ids[rows]
-                settled[row] = found.left_out[i] > self._scan.rounding.ceiling(near[-1], lengths[row])
-            pending, wanted = pending[found.valid & ~settled[pending]], 2 * wanted
-        rest = np.flatnonzero(~settled)
-        distances[rest], ids[rest] = exact.nearest(self._features, self._ids, queries[rest], k)
-        return distances, ids
+        how: Exactness = "measured" if measured and self._reduced else "certified"
+        return self._scanned(self._reduced or self._flat, queries, min(k, self._rows.alive), how)
 
-    def _nearest(
-        self, query: NDArray[np.float32], length: float, squared: NDArray[np.float32], rows: NDArray[np.int64], k: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the exact distances (k,) and the rows (k,) of the k nearest candidates.
+    def slow(self, query: NDArray[np.float32], k: int) -> Answers:
+        """(1, d) float32 -> its k nearest, from whole rows: in float32 where that proves them, else in float64."""
+        self._check(query, k)
+        k = min(k, self._rows.alive)
+        if self._reduced:
+            found = self._scanned(self._flat, query, k, "certified")
+            if found.settled.all():
+                return found
+        distances, ids = self._rows.nearest(query[0], k)
+        return Answers(distances[None], ids[None], ("exact",), np.ones(1, bool))
 
-        The k candidates reported nearest are measured first. A row that is reported beyond the ceiling of the farthest
-        of them is farther, and need not be measured.
-        """
-        order = np.argsort(squared)
-        reported, rows = squared[order], rows[order]
-        found = exact.distances(self._features[rows[:k]], query)
-        within = int(np.searchsorted(reported, self._scan.rounding.ceiling(found.max(), length), side="right"))
-        found = np.concatenate([found, exact.distances(self._features[rows[k:within]], query)])
-        best = exact.ordered(found, self._ids[rows[: len(found)]], k)
-        return found[best], rows[best]
+    def _scanned(self, scan: Scan, queries: NDArray[np.float32], k: int, how: Exactness) -> Answers:
+        q = len(queries)
+        distances, ids, settled = np.empty((q, k), np.float64), np.empty((q, k), np.int64), np.ones(q, bool)
+        if k and q:
+            vectors = np.ascontiguousarray(queries)
+            lengths = exact.distances(vectors, np.zeros(self._rows.width, np.float32))
+            wanted = min(LIMIT, self._wanted(k, how))
+            asked = scan.ask(Vectors(vectors, lengths), wanted)
+
+            def settle(row: int) -> Settled | None:
+                return self._settled(asked, row, vectors[row], k, wanted, how)
+
+            for row, answer in enumerate(map(settle, range(q)) if q == 1 else self._pool.map(settle, range(q))):
+                if answer is None:
+                    settled[row] = False
+                else:
+                    distances[row], ids[row] = answer
+        return Answers(distances, ids, (how,) * q, settled)
+
+    def _wanted(self, k: int, how: Exactness) -> int:
+        """Return how many proposals to ask for, so that about k and some are left without the removed ones."""
+        kept = max(MEASURED, 4 * k) if how == "measured" else k + SPARE
+        return int(kept / (1 - self._rows.dead_share)) + 1 if self._rows.dead_share else kept
+
+    def _settled(
+        self, asked: Asked, row: int, query: NDArray[np.float32], k: int, wanted: int, how: Exactness
+    ) -> Settled | None:
+        """Return the k nearest of one query, or None for a hard one."""
+        proposed = asked.proposed(row, wanted)
+        while proposed is not None and len(self._rows.kept(proposed)) < k:
+            wanted *= 2
+            proposed = asked.proposed(row, wanted) if wanted <= LIMIT else None
+        if proposed is None:
+            return None
+        rows = self._rows.kept(proposed)
+        if how == "measured":
+            return self._nearest(query, rows, k)
+        rows = rows[: k + SPARE]
+        found = exact.distances(self._rows.take(rows), query)
+        radius = float(np.partition(found, k - 1)[k - 1])
+        within = asked.within(row, radius)
+        if within is None:
+            return None
+        others = np.setdiff1d(within, rows)
+        others = self._near(query, self._rows.kept(others), radius)
+        rows = np.concatenate([rows, others])
+        found = np.concatenate([found, exact.distances(self._rows.take(others), query)])
+        return self._best(rows, found, k)
+
+    def _nearest(self, query: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Settled:
+        """Return the k nearest of some rows; float32 tells which they are, unless it cannot tell them apart."""
+        difference = self._rows.take(rows) - query
+        squared = np.einsum("nd,nd->n", difference, difference)
+        limit = widened(float(np.partition(squared, k - 1)[k - 1]), self._rows.width)
+        rows = rows[squared <= limit]
+        return self._best(rows, exact.distances(self._rows.take(rows), query), k)
+
+    def _near(self, query: NDArray[np.float32], rows: NDArray[np.int64], distance: float) -> NDArray[np.int64]:
+        """Return the rows that float32 cannot show to be beyond `distance`."""
+        difference = self._rows.take(rows) - query
+        squared = np.einsum("nd,nd->n", difference, difference)
+        kept: NDArray[np.int64] = rows[squared <= widened(distance**2, self._rows.width)]
+        return kept
+
+    def _best(self, rows: NDArray[np.int64], found: NDArray[np.float64], k: int) -> Settled:
+        ids = self._rows.ids(rows)
+        best = exact.ordered(found, ids, k)
+        return found[best], ids[best]
 
     def _check(self, queries: NDArray[np.float32], k: int) -> None:
-        if queries.ndim != 2 or queries.shape[1] != self._features.shape[1] or queries.dtype != np.float32:
-            raise ValueError(
-                f"queries must be (q, {self._features.shape[1]}) float32, not {queries.shape} {queries.dtype}"
-            )
+        width = self._rows.width
+        if queries.ndim != 2 or queries.shape[1] != width or queries.dtype != np.float32:
+            raise ValueError(f"queries must be (q, {width}) float32, not {queries.shape} {queries.dtype}")
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         if not np.isfinite(queries).all():
             raise ValueError("queries must be finite")
+
+
+def threads() -> ThreadPoolExecutor:
+    """Return a thread for each core. In each of them FAISS starts no others."""
+    cores = faiss.omp_get_max_threads()
+    return ThreadPoolExecutor(cores, "search", initializer=faiss.omp_set_num_threads, initargs=(1,))

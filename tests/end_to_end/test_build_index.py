@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from index.exact import nearest
-from index.search import FlatIndex
+from index.flat_index import FlatIndex
 from index.store import Bundle
 from model import checkpoint
 from model.data.folders import folder_source

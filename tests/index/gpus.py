@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.scan import gpus_of
+from index.scans.shards import gpus_of
 
 
 class GpuIndexFlatL2:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.scan import GpuFailed, gpus_of
-from index.search import FlatIndex
+from index.layout import flat_search
+from index.scans.shards import GpuFailed, gpus_of
 from tests.index import gpus
 
 
@@ -28,16 +28,16 @@ def test_a_faiss_without_gpus_has_none(device: str, monkeypatch: pytest.MonkeyPa
     assert gpus_of(device) == ()
     monkeypatch.delattr(faiss, "get_num_gpus")  # as in some builds for the CPU
     assert gpus_of(device) == ()
-    assert FlatIndex(np.ones((3, 2), np.float32), np.arange(3), gpus=gpus_of(device)).device == "cpu"
+    assert flat_search(np.ones((3, 2), np.float32), np.arange(3), gpus=gpus_of(device)).device == "cpu"
 
 
 def test_the_rows_are_divided_between_the_gpus_that_were_named(monkeypatch: pytest.MonkeyPatch) -> None:
     made = gpus.install(monkeypatch, 4)
     features = np.random.default_rng(0).standard_normal((100, 8), dtype=np.float32)
-    index = FlatIndex(features, np.arange(100), gpus=(1, 3))
+    index = flat_search(features, np.arange(100), gpus=(1, 3))
     assert [(gpu.device, len(gpu.rows)) for gpu in made] == [(1, 50), (3, 50)]
     assert index.device == "cuda:1, cuda:3"
-    assert index.search(features, 1)[1][:, 0].tolist() == list(range(100))
+    assert index.search(features, 1).ids[:, 0].tolist() == list(range(100))
 
 
 # What FAISS 1.15 says when a GPU's memory is full.
@@ -59,7 +59,7 @@ def test_a_gpu_that_fails_is_told_in_one_line(step: str, monkeypatch: pytest.Mon
     features = np.ones((30, 8), np.float32)
     reason = r"^FAISS failed on GPU 1: .* \(cudaMalloc error out of memory \[2\]\); search in float16 or on the CPU$"
     with pytest.raises(GpuFailed, match=reason) as failure:
-        FlatIndex(features, np.arange(30), gpus=(1,)).search(features[:2], 3)
+        flat_search(features, np.arange(30), gpus=(1,)).search(features[:2], 3)
     assert "\n" not in str(failure.value)
     assert "allocMemory" not in str(failure.value)
 
@@ -79,7 +79,7 @@ def test_no_two_threads_search_a_gpu_at_once(monkeypatch: pytest.MonkeyPatch) ->
     gpus.install(monkeypatch, 2)
     monkeypatch.setattr(gpus.GpuIndexFlatL2, "search", alone)
     features = np.random.default_rng(1).standard_normal((30, 8), dtype=np.float32)
-    index = FlatIndex(features, np.arange(30), gpus=(0, 1))
+    index = flat_search(features, np.arange(30), gpus=(0, 1))
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda row: int(index.search(features[row : row + 1], 1)[1][0, 0]), range(8)))
+        found = list(pool.map(lambda row: int(index.search(features[row : row + 1], 1).ids[0, 0]), range(8)))
     assert found == list(range(8))

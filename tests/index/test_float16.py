@@ -8,9 +8,11 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from index import exact
+from index.layout import flat_search
 from index.rounding import Rounding
-from index.scan import Candidates, Scan, TooLarge
-from index.search import FlatIndex
+from index.scans.flat import Candidates, FlatScan
+from index.scans.scan import TooLarge
+from index.search import Search
 from tests.index import gpus
 
 components = st.floats(-255, 255, width=32) | st.floats(-(2.0**-10), 2.0**-10, width=32)
@@ -36,23 +38,23 @@ def large(rng: np.random.Generator, rows: int, largest: float) -> NDArray[np.flo
     return np.where(there, rng.uniform(200, largest, (1, 64)) + features / 10, features).clip(0, largest).astype("f4")
 
 
-def assert_exact(index: FlatIndex, features: NDArray[np.float32], queries: NDArray[np.float32]) -> None:
-    distances, ids = index.search(queries, 6)
+def assert_exact(index: Search, features: NDArray[np.float32], queries: NDArray[np.float32]) -> None:
+    found = index.search(queries, 6)
     expected_distances, expected_ids = exact.nearest(features, np.arange(len(features)), queries, 6)
-    np.testing.assert_array_equal(ids, expected_ids)
-    np.testing.assert_array_equal(distances, expected_distances)
+    np.testing.assert_array_equal(found.ids, expected_ids)
+    np.testing.assert_array_equal(found.distances, expected_distances)
 
 
 def check_large_components() -> None:
     """Rows up to the limit are searched, queries beyond it are answered too, rows beyond it are refused."""
     rng = np.random.default_rng(20)
     features, beyond = large(rng, 3000, 255), large(rng, 5, 300)
-    index = FlatIndex(features, np.arange(3000), gpus=gpus.numbers("cuda"), float16=True)
+    index = flat_search(features, np.arange(3000), gpus=gpus.numbers("cuda"), float16=True)
     assert_exact(index, features, np.concatenate([features[:5] + np.float32(0.01), beyond]).clip(0, 300))
     for wrong in (np.float32(256), np.float32(-256)):
         features[7, 3] = wrong
         with pytest.raises(TooLarge, match="shorter than 32768, with no component beyond 255"):
-            FlatIndex(features, np.arange(3000), gpus=gpus.numbers("cuda"), float16=True)
+            flat_search(features, np.arange(3000), gpus=gpus.numbers("cuda"), float16=True)
 
 
 def test_large_components_are_exact_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,29 +74,29 @@ def test_a_scan_that_breaks_down_is_left_to_the_definition(
 ) -> None:
     """It happens to one query of two: an id of -1 is no row, and a distance that is not finite proves nothing."""
     features = np.random.default_rng(21).standard_normal((200, 8), dtype=np.float32)
-    index = FlatIndex(features, np.arange(200))
-    scan, calls = Scan.candidates, []
+    index = flat_search(features, np.arange(200))
+    scan, calls = FlatScan.candidates, []
 
-    def broken(self: Scan, queries: NDArray[np.float32], k: int) -> Candidates:
+    def broken(self: FlatScan, queries: NDArray[np.float32], k: int) -> Candidates:
         calls.append(len(queries))
         found = scan(self, queries, k)
         found.rows[0, 5], found.squared[0, 5] = row, distance
         return found
 
-    monkeypatch.setattr(Scan, "candidates", broken)
+    monkeypatch.setattr(FlatScan, "candidates", broken)
     assert_exact(index, features, features[:2] + np.float32(0.1))
     assert calls == [2]  # asking for more candidates would not help
 
 
 def test_an_id_of_minus_one_is_never_read_as_the_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
     features = np.random.default_rng(22).standard_normal((200, 8), dtype=np.float32)
-    index = FlatIndex(features, np.arange(200))
-    scan = Scan.candidates
+    index = flat_search(features, np.arange(200))
+    scan = FlatScan.candidates
 
-    def nothing(self: Scan, queries: NDArray[np.float32], k: int) -> Candidates:
+    def nothing(self: FlatScan, queries: NDArray[np.float32], k: int) -> Candidates:
         found = scan(self, queries, k)
         found.rows[:, 0] = -1
         return found
 
-    monkeypatch.setattr(Scan, "candidates", nothing)
+    monkeypatch.setattr(FlatScan, "candidates", nothing)
     assert_exact(index, features, features[:2] + np.float32(0.1))

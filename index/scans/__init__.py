@@ -1,0 +1,1 @@
+"""Ways to find candidates for the nearest rows of a segment. Each says what it may have left out."""

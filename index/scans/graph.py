@@ -1,0 +1,47 @@
+"""A graph over reduced rows (HNSW, Malkov and Yashunin, 2018): finds most of the nearest after a look at few rows.
+
+For collections so large that a look at every row's few numbers takes too long. It proves nothing.
+"""
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+import files
+
+__all__ = ["Graph"]
+
+LINKS = 32  # of a row
+BUILD = 80  # rows that are looked at to find a new row's links
+WIDER = 2  # rows that a search looks at, for each that is wanted
+LEAST = 64  # but no fewer
+
+
+class Graph:
+    """Reduced rows (n, w) float32, searched by reduced distance along a graph's links. Any thread may search."""
+
+    def __init__(self, path: Path, count: int, width: int) -> None:
+        """Map the file that `write` made for `count` rows of `width` numbers. Raises ValueError for another."""
+        self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        if (self._index.ntotal, self._index.d) != (count, width):
+            raise ValueError(f"{path}: {self._index.ntotal} rows of {self._index.d} numbers, not {count} of {width}")
+
+    @staticmethod
+    def write(path: Path, rows: NDArray[np.float32]) -> None:
+        """Write the graph of rows (n, w). With several threads its bytes depend on their timing. Raises OSError."""
+        index = faiss.IndexHNSWFlat(rows.shape[1], LINKS)
+        index.hnsw.efConstruction = BUILD
+        index.add(rows)
+        with files.replacing(path) as file:
+            faiss.write_index(index, file.name)
+
+    def nearest(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(w,) -> squared reduced distances (j,) and rows (j,) int64, j <= k, nearest first; a few may be missed."""
+        wider = faiss.SearchParametersHNSW(  # type: ignore[attr-defined]  # the stubs lack it
+            efSearch=max(LEAST, WIDER * k)
+        )
+        squared, rows = self._index.search(query[None], k, params=wider)
+        found = rows[0] >= 0
+        return squared[0][found], rows[0][found]

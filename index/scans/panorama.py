@@ -1,0 +1,74 @@
+"""FAISS's Panorama over reduced rows: distances are added up level by level, and a row that is too far is left early.
+
+(Ramani et al., 2025, arXiv 2510.00566.) The rows' file is memory-mapped, so opening reads only the lengths of what each
+level leaves, 4 bytes a level and row. FAISS cannot map a Panorama index, but a flat index: the levels' bytes are kept
+as the rows of one.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+import files
+
+__all__ = ["BATCH", "LEVEL", "Panorama", "padded"]
+
+LEVEL = 32  # numbers in a level: with more, the first level takes longer than it saves
+BATCH = 512  # rows that go through the levels together; the most neighbours that FAISS gives
+
+
+class Panorama:
+    """Reduced rows (n, w) float32, w a multiple of LEVEL, searched by reduced distance. Any thread may search."""
+
+    def __init__(self, path: Path, count: int, width: int) -> None:
+        """Open the files that `write` made for `count` rows of `width` numbers. Raises ValueError for others."""
+        stored: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        slots = -(-count // BATCH) * BATCH
+        sums = np.load(_sums(path))
+        if (stored.ntotal, stored.d, len(sums)) != (slots, width, slots * (width // LEVEL + 1)):
+            raise ValueError(f"{path}: {stored.ntotal} rows of {stored.d} numbers, not {slots} of {width}")
+        self.count = count
+        self._index = _empty(width)
+        self._index.codes = stored.codes
+        self._index.ntotal = count
+        faiss.copy_array_to_vector(sums, self._index.cum_sums)
+
+    @staticmethod
+    def write(path: Path, rows: NDArray[np.float32]) -> None:
+        """Write reduced rows (n, w). Raises OSError."""
+        index = _empty(rows.shape[1])
+        index.add(rows)
+        stored: Any = faiss.IndexFlatL2(rows.shape[1])
+        stored.codes = index.codes
+        stored.ntotal = -(-len(rows) // BATCH) * BATCH
+        with files.replacing(_sums(path)) as file:
+            np.save(file, faiss.vector_to_array(index.cum_sums))
+        with files.replacing(path) as file:
+            faiss.write_index(stored, file.name)
+
+    def nearest(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(w,) -> squared reduced distances (j,) ascending and rows (j,) int64, j = min(k, n, BATCH)."""
+        squared, rows = self._index.search(query[None], min(k, self.count, BATCH))
+        return squared[0], rows[0]
+
+    def within(self, query: NDArray[np.float32], squared: float) -> NDArray[np.int64]:
+        """(w,) -> all rows (j,) whose computed squared distance is below `squared`."""
+        _, _, rows = self._index.range_search(query[None], squared)
+        return np.asarray(rows)
+
+
+def padded(reduced: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, m) -> (n, w), filled up with zeros to whole levels. They change no distance."""
+    missing = -reduced.shape[1] % LEVEL
+    return np.pad(reduced, ((0, 0), (0, missing)))
+
+
+def _empty(width: int) -> Any:
+    return faiss.IndexFlatL2Panorama(width, width // LEVEL, BATCH)
+
+
+def _sums(path: Path) -> Path:
+    return path.with_suffix(".sums.npy")

@@ -1,0 +1,169 @@
+"""Reduced scan: a few numbers of each row propose candidates, more of them prove what can be left out.
+
+Both are leading principal components (projection.py). The proof's numbers also hold the length of what the components
+leave, so that their distance never exceeds the true one; proposals are better without it. Rows are divided into shards,
+which several threads can search at once.
+
+Memory for n rows: 4 n bytes for each number of a row, in mapped files, and about 3 % of that.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.projection import Projection, with_rest
+from index.rounding import Reduced
+from index.scans.graph import Graph
+from index.scans.panorama import LEVEL, Panorama, padded
+from index.scans.scan import LONGEST32, Rows, Vectors
+
+__all__ = ["ReducedScan", "Sizes", "write_reduced"]
+
+SHARD = 32_768  # rows at most
+MOST = 4096  # rows that may be left to measure: for more, brute force, which copies none of them, is as good
+
+Ranked = tuple[NDArray[np.float32], NDArray[np.int64]]  # squared distances (j,) and rows (j,)
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many components are kept of a row, and how they are searched."""
+
+    proof: int
+    proposals: int
+    graph: bool  # proposals come from a graph, in place of a look at every row
+
+    def proof_file(self, folder: Path, number: int) -> Path:
+        return folder / f"proof-{self.proof}-{number:03}.faiss"
+
+    def proposals_file(self, folder: Path, number: int) -> Path:
+        return folder / f"{'graph' if self.graph else 'proposals'}-{self.proposals}-{number:03}.faiss"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows `first` ... of all segments' rows, for proposals."""
+
+    first: int
+    index: Panorama | Graph
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Rows `first` ... of all segments' rows, for proofs."""
+
+    first: int
+    index: Panorama
+
+
+def write_reduced(folder: Path, rows: Rows, projection: Projection, sizes: Sizes) -> None:
+    """Write the files of one segment that a ReducedScan opens, where one of them is missing. Raises OSError."""
+    numbers = range(len(_divided(len(rows.ids))))
+    wanted = [sizes.proof_file(folder, n) for n in numbers]
+    wanted += [sizes.proposals_file(folder, n) for n in (numbers if not sizes.graph else [0])]
+    if all(file.exists() for file in wanted):
+        return
+    few: list[NDArray[np.float32]] = []
+    for number, part in enumerate(_divided(len(rows.ids))):
+        components = projection.components(rows.features[part])[:, : sizes.proof]
+        Panorama.write(sizes.proof_file(folder, number), padded(with_rest(components, rows.lengths[part])))
+        few.append(padded(components[:, : sizes.proposals].astype(np.float32)))
+        if not sizes.graph:
+            Panorama.write(sizes.proposals_file(folder, number), few.pop())
+    if sizes.graph:
+        Graph.write(sizes.proposals_file(folder, 0), np.concatenate(few))
+
+
+class ReducedScan:
+    """Find candidates among the rows of segments, in whose folders `write_reduced` wrote.
+
+    `pool` searches the shards side by side when there is one query. Rows must
+    fit (LONGEST32). Raises ValueError for files that do not belong to the rows.
+    """
+
+    def __init__(
+        self, segments: Sequence[tuple[Path, Rows]], projection: Projection, sizes: Sizes, pool: Executor
+    ) -> None:
+        self.projection, self.sizes, self.pool = projection, sizes, pool
+        width = _width(sizes.proof + 1)
+        self.rounding = Reduced(width, width // LEVEL, projection.error, projection.tiny)
+        self.proof: list[Proof] = []
+        self.proposals: list[Shard] = []
+        first = 0
+        for folder, rows in segments:
+            self._open(folder, len(rows.ids), first)
+            first += len(rows.ids)
+
+    def ask(self, queries: Vectors, k: int) -> "Asked":
+        """Project the queries."""
+        del k
+        return Asked(self, queries)
+
+    def _open(self, folder: Path, count: int, first: int) -> None:
+        sizes = self.sizes
+        few = _width(sizes.proposals)
+        for number, part in enumerate(_divided(count)):
+            start, n = first + part.start, part.stop - part.start
+            proof = Panorama(sizes.proof_file(folder, number), n, self.rounding.dimensions)
+            self.proof.append(Proof(start, proof))
+            if not sizes.graph:
+                self.proposals.append(Shard(start, Panorama(sizes.proposals_file(folder, number), n, few)))
+        if sizes.graph and count:
+            self.proposals.append(Shard(first, Graph(sizes.proposals_file(folder, 0), count, few)))
+
+
+class Asked:
+    """The reduced scan's answers about some queries."""
+
+    def __init__(self, scan: ReducedScan, queries: Vectors) -> None:
+        self._scan, self._lengths = scan, queries.lengths
+        self._fits = queries.lengths < LONGEST32
+        safe = np.where(self._fits[:, None], queries.vectors, np.float32(0))
+        components = scan.projection.components(safe)[:, : scan.sizes.proof]
+        self._proof = padded(with_rest(components, np.where(self._fits, queries.lengths, 0)))
+        self._few = padded(components[:, : scan.sizes.proposals].astype(np.float32))
+        alone = len(queries.vectors) == 1 and len(scan.proof) > 1
+        # Several queries are shared out by the caller, one alone is shared out here.
+        self._map: Map = scan.pool.map if alone else map
+
+    def proposed(self, query: int, k: int) -> NDArray[np.int64] | None:
+        """Rows that are nearest by the few numbers, nearest first; None for a query whose square overflows."""
+        if not self._fits[query]:
+            return None
+
+        def nearest(shard: Shard) -> Ranked:
+            squared, rows = shard.index.nearest(self._few[query], k)
+            return squared, rows + shard.first
+
+        found = list(self._map(nearest, self._scan.proposals))
+        order = np.argsort(np.concatenate([squared for squared, _ in found]))[:k]
+        return np.concatenate([rows for _, rows in found])[order]
+
+    def within(self, query: int, distance: float) -> NDArray[np.int64] | None:
+        """Every row at `distance` or nearer, and some others; None for more than MOST."""
+        ceiling = self._scan.rounding.ceiling(distance, float(self._lengths[query]))
+        limit = float(np.nextafter(np.float32(ceiling), np.float32(np.inf)))
+
+        def within(shard: Proof) -> NDArray[np.int64]:
+            return shard.index.within(self._proof[query], limit) + shard.first
+
+        rows = np.concatenate(list(self._map(within, self._scan.proof)))
+        return rows if len(rows) <= MOST else None
+
+
+def _divided(count: int) -> list[slice]:
+    """Divide rows into shards that are about equal."""
+    edges = np.linspace(0, count, -(-count // SHARD) + 1).astype(int).tolist()
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def _width(numbers: int) -> int:
+    """Return how many numbers a reduced row has with its padding."""
+    return int(padded(np.empty((1, numbers), np.float32)).shape[1])
