@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from scripts.benchmarks.settings import Embed, Forward, Loader, Precision, Retrieval, Search, Train
+from scripts.benchmarks.settings import Embed, Features, Forward, Index, Loader, Precision, Retrieval, Search, Train
 from scripts.command import run
 
-Config = Train | Forward | Loader | Embed | Search | Retrieval | Precision
+Config = Train | Forward | Loader | Embed | Search | Features | Index | Retrieval | Precision
 
 
 def job(config: Config) -> None:
@@ -16,7 +16,7 @@ def job(config: Config) -> None:
     from scripts.benchmarks.timing import conditions
 
     results, table = _measured(config)
-    said = conditions("auto" if isinstance(config, Search) else config.device)
+    said = conditions(getattr(config, "device", "cpu" if isinstance(config, Index) else "auto"))
     if config.json:
         rows = [asdict(row) for row in results]
         print(json.dumps({"conditions": said, "settings": asdict(config), "rows": rows}, default=str))
@@ -52,6 +52,16 @@ def _measured(config: Config) -> tuple[Sequence[Any], str]:
 
             searched = search.measure(config)
             return searched, search.shown(config, searched)
+        case Features():
+            from scripts.benchmarks import features
+
+            made = features.measure(config)
+            return made, features.shown(made)
+        case Index():
+            from scripts.benchmarks import index
+
+            compared = index.measure(config)
+            return compared, index.shown(config, compared)
         case Retrieval():
             from scripts.benchmarks import retrieval
 

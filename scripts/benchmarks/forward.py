@@ -4,13 +4,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from model.precision import use_bf16
 from model.preprocess import EmbeddingPrecision, Recipe
 from scripts.benchmarks.forward_forms import BEFORE, PEERS, Form, outputs, round_of
 from scripts.benchmarks.settings import Forward, check_positive
-from scripts.benchmarks.timing import Timing, in_turn, table
+from scripts.benchmarks.timing import Timing, in_turn, own_process, table
 from scripts.command import Refused
 
 PLAIN = "plain torch"
@@ -114,11 +113,6 @@ def checkpoint_of(config: Forward) -> Checkpoint:
     weights = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     names, mean = tuple(map(str, range(config.classes))), np.zeros((of.crop, of.crop, 3), np.float32)
     return Checkpoint(table, Recipe(of.crop, of.crop), names, weights, mean)
-
-
-def own_process() -> Executor:
-    """A fresh process that does one thing after another."""
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 def passes(config: Forward, forms: Sequence[Form], file: Path) -> list[Pass]:

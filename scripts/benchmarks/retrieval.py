@@ -12,6 +12,7 @@ from index import Bundle, FlatIndex, Generation, Searcher, exact, gpus_of
 from model import Embedder, NoSuchEngine, PackedSet, load_checkpoint
 from model.data.class_names import people_names
 from model.evaluation import Figure, Scores, Tally, check_size
+from scripts.benchmarks.index_forms import in_numpy
 from scripts.benchmarks.settings import Retrieval, check_positive
 from scripts.benchmarks.timing import Timing, Work, in_turn, table, timed
 from scripts.command import Refused
@@ -202,19 +203,10 @@ def single_requests(
     requests: list[Work] = [
         lambda: len(embedder(image)[1]),
         lambda: len(searcher.search(query, K)[1]),
-        lambda: len([in_numpy(generation.features, lengths, query[0])]),
+        lambda: len(in_numpy(generation.features, lengths, query, K)),
     ]
     embed, search, numpy = (in_turn({"": request}, rounds, warm_up=3)[""] for request in requests)
     return embed, search, numpy
-
-
-def in_numpy(
-    features: NDArray[np.float32], lengths: NDArray[np.float32], query: NDArray[np.float32]
-) -> NDArray[np.intp]:
-    """What most people write: nearest rows by |x|^2 - 2 x.q, the lengths known, ties and rounding left to chance."""
-    distances = lengths - 2 * (features @ query)
-    nearest = np.argpartition(distances, min(K, len(distances)) - 1)[:K]
-    return nearest[np.argsort(distances[nearest])]
 
 
 def held_out(packed: PackedSet, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

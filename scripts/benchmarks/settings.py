@@ -97,6 +97,46 @@ class Retrieval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Features:
+    """Write features to measure an index on: of a dataset's images, then of crops and mirror images of them.
+
+    Run again after a stop, or for more rows, it continues.
+    """
+
+    data: Path = Path("data/cifar10")  # packed dataset; its split train is embedded
+    checkpoint: Path = Path("runs/cifar10/checkpoint.safetensors")  # the trained network
+    rows: int = 1_000_000  # features to write; 4096 numbers take 16 KiB
+    out: Path = Path("data/features")  # folder for features.npy and queries.npy
+    split: str = "test"  # whose first images are the queries
+    queries: int = 2000  # of them
+    seed: int = 0  # which crops come first
+    device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
+    json: bool = False  # print JSON instead of a table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """Compare the index with what others would run, on the same features: time, recall, memory.
+
+    Every row of the table has a process of its own, one after the other.
+    """
+
+    bundle: Path = Path("bundles/cifar10")  # whose features are indexed
+    data: Path = Path("data/cifar10")  # packed dataset with images that the bundle does not hold: the queries
+    split: str = "test"  # which of its splits they are
+    features: Path | None = None  # a .npy file of float32 rows, in place of the bundle's
+    queries: Path | None = None  # a .npy file of float32 rows, in place of the dataset's images
+    rows: tuple[int, ...] = ()  # so many of the first features; several: how the cost grows; none: all
+    k: int = 6  # neighbours
+    batch: int = 64  # queries searched together
+    checked: int = 1000  # queries whose neighbours are compared with brute force in float64
+    rounds: int = 100  # timed single queries, after three that are not
+    memory: str = "4GiB"  # for the index, as in scripts/build_index.py; what needs more is left out
+    scratch: Path = Path("data")  # where a folder for the files of one comparison is made, and removed
+    json: bool = False  # print JSON instead of a table
+
+
+@dataclass(frozen=True, kw_only=True)
 class Precision:
     """Compare the neighbours, the accuracy and the speed of bfloat16 features with those of float32."""
 

@@ -4,7 +4,9 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import TypeVar
 
 import torch
@@ -12,7 +14,7 @@ import torch
 from model.device import choose_device, device_name
 from model.provenance import commit
 
-__all__ = ["Timing", "Work", "conditions", "in_turn", "table", "timed"]
+__all__ = ["Timing", "Work", "conditions", "in_turn", "own_process", "table", "timed"]
 
 T = TypeVar("T")
 
@@ -59,6 +61,11 @@ def in_turn(
     if uneven := [name for name, counts in handled.items() if len(counts) > 1]:
         raise ValueError(f"rounds of different sizes: {', '.join(uneven)}")
     return {name: Timing(tuple(taken), handled[name].pop()) for name, taken in seconds.items()}
+
+
+def own_process() -> Executor:
+    """A fresh process that does one thing after another."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 def timed(job: Callable[[], T]) -> tuple[T, float]:

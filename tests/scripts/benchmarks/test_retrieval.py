@@ -25,7 +25,6 @@ from scripts.benchmarks.retrieval import (
     as_brute_force,
     by_the_other_engine,
     finding_themselves,
-    in_numpy,
     labels_of,
     measure,
     same_classes,
@@ -203,14 +202,6 @@ def test_an_image_at_a_distance_from_itself_is_counted(collection: Collection) -
     everyone = len(generation.ids)
     inexact = Inexact(generation.features, generation.ids)
     assert finding_themselves(generation, inexact, everyone) == Count(everyone - 1, everyone)
-
-
-@pytest.mark.parametrize("rows", [3, K, 29])
-def test_the_numpy_baseline_finds_the_nearest(rows: int, collection: Collection) -> None:
-    base = np.asarray(collection.generation.features[:rows])
-    found = in_numpy(base, np.square(base).sum(axis=1), collection.features[0])
-    distances = np.linalg.norm(base.astype(np.float64) - collection.features[0], axis=1)
-    assert found.tolist() == np.argsort(distances)[:K].tolist()
 
 
 def test_one_image_is_refused(collection: Collection, tmp_path: Path) -> None:
