@@ -26,7 +26,7 @@ from index.scans.scan import Asked, Scan, Vectors
 
 __all__ = ["Answers", "Exactness", "Search", "threads"]
 
-SPARE = 18  # proposals beyond k, so that the k-th distance among them is seldom too large
+SPARE = 26  # proposals beyond k, so that the k-th distance among them is seldom too large
 MEASURED = 64  # proposals, at least, where nothing is proven afterwards
 LIMIT = 512  # proposals, at most
 
