@@ -31,13 +31,15 @@ class EncodedImage(NamedTuple):
     offset: int = 0  # bytes
     length: int | None = None  # bytes; None: the whole file, whatever its size
     problem: str | None = None  # why there is nothing to read
+    version: str = ""  # of an archive that may change: another one when it has
 
     def state(self) -> tuple[int | str, ...]:
         """What changes when the image does, as it is now: the region, or the file's size, time of change and right."""
+        version = (self.version,) if self.version else ()
         if self.problem is not None:
-            return (self.problem,)
+            return self.problem, *version
         if self.length is not None:
-            return self.offset, self.length
+            return self.offset, self.length, *version
         try:
             about = os.stat(self.file)
         except OSError as error:

@@ -1,17 +1,20 @@
-"""A path given by a user, opened as a collection: any tree of folders, or a packed dataset's split."""
+"""A path given by a user, opened as a collection: a tree of folders, a list, shards, or a packed dataset's split."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from model.data.encoded import EncodedImage, EncodedSource
+from model.data.labels import check_known
 from model.data.listing import Listing, Place, counted, list_images
+from model.data.lists import is_list, list_source
 from model.data.packed import BadDataset, PackedSet
 from model.data.rows import PackedSource, packed_source
+from model.data.shards import shard_source, shards_at
 from model.data.sources import Report, printable
 from model.preprocess import ACCEPTED
 
-__all__ = ["folder_source", "open_source", "part"]
+__all__ = ["encoded_source", "folder_source", "open_source", "part"]
 
 
 def folder_source(
@@ -25,14 +28,13 @@ def folder_source(
     """
     root = Path(path)
     if not root.is_dir():
-        raise BadDataset(f"{root}: not a folder; a folder of images is wanted")
+        raise BadDataset(f"{root}: not a folder; a folder of images is wanted, or a list (.csv, .parquet), or a .tar")
     found = list_images(root, report)
     if not found.folders:
         raise BadDataset(f"{root}: {_why_nothing(found)}")
     tops = tuple(dict.fromkeys(printable(place[0]) for place in found.folders if place))
     classes = tops if classes is None else classes
-    if unknown := sorted(set(tops) - set(classes)):
-        raise BadDataset(f"{root}: classes that the training images do not have: {', '.join(unknown[:5])}")
+    check_known(root, tops, classes)
     labels = {top: label for label, top in enumerate(classes)}
     images = [*_images(root, found, labels), *_unreadable(root, found, labels)]
     return EncodedSource(images, classes, size, found.ignored)
@@ -44,10 +46,21 @@ def part(path: Path, split: str) -> Path:
     return own if own.is_dir() else path
 
 
+def encoded_source(
+    path: Path, size: int, classes: tuple[str, ...] | None = None, report: Report = lambda *_: None
+) -> EncodedSource:
+    """Open a tree of folders, a list or shards as what it is. Raises BadDataset."""
+    if is_list(path):
+        return list_source(path, size, classes)
+    if shards := shards_at(path):
+        return shard_source(path, *shards, size, classes, report)
+    return folder_source(path, size, classes, report)
+
+
 def open_source(
     path: Path | str, size: int, split: str = "train", report: Report = lambda *_: None
 ) -> EncodedSource | PackedSource:
-    """Open a packed dataset's split, or a folder of images (its subfolder `split` where it has one).
+    """Open a packed dataset's split, or images: a list, shards, a folder (its subfolder `split` where it has one).
 
     Raises BadDataset for anything else, and for a packed dataset whose images are not `size` pixels wide.
     """
@@ -57,7 +70,7 @@ def open_source(
         if packed.size != size:
             raise BadDataset(f"{path}: images of {packed.size} pixels where the network's recipe stores {size}")
         return packed_source(packed, split)
-    return folder_source(part(path, split), size, report=report)
+    return encoded_source(part(path, split), size, report=report)
 
 
 def _images(root: Path, found: Listing, labels: dict[str, int]) -> Iterator[EncodedImage]:

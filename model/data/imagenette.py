@@ -21,7 +21,7 @@ from model.data.packed import BadDataset, PackedSet
 from model.data.packing import pack
 from model.data.sources import Report, printable
 from model.data.splits import divided, folder_splits, shuffled
-from model.data.tars import archive_errors, files_of
+from model.data.tars import archive_errors, ends, files_of
 
 __all__ = ["PUBLISHED", "SIZE", "WNIDS", "fetch"]
 
@@ -125,21 +125,15 @@ def _archived(archive: Path, tar: Path) -> tuple[EncodedSource, EncodedSource]:
             if wnid in WNIDS and not name.startswith("."):
                 image = (printable(f"{wnid}/{name}"), WNIDS.index(wnid), str(tar), member.offset_data, member.size)
                 (val if split == "val" else train).append(EncodedImage(*image))
+        is_whole = ends(file)
     if missing := set(WNIDS) - {image.name.partition("/")[0] for image in train}:
         raise BadDataset(f"{archive}: not Imagenette: no training images of {len(missing)} of its ten classes")
-    if not _ends(tar):
+    if not is_whole:
         raise BadDataset(f"{archive}: without a tar's end; the download is not complete")
     train_source, val_source = (
         _named(EncodedSource(sorted(images, key=lambda image: image.name), WNIDS, SIZE)) for images in (train, val)
     )
     return train_source, val_source
-
-
-def _ends(tar: Path) -> bool:
-    """Return whether the last block is of zeros: a tar that is cut between two files is otherwise a shorter one."""
-    with tar.open("rb") as file:
-        file.seek(-512, 2)
-        return not file.read().strip(b"\0")
 
 
 def _named(source: EncodedSource) -> EncodedSource:

@@ -18,7 +18,7 @@ from PIL import Image
 from model.data.sources import Report, printable
 from model.preprocess import FORMATS
 
-__all__ = ["MOMENT", "SPECIAL", "Listing", "Place", "counted", "list_images"]
+__all__ = ["MOMENT", "SPECIAL", "Listing", "Place", "counted", "image_suffixes", "list_images"]
 
 Place = tuple[str, ...]  # names from the root down
 SPECIAL = "not a file"  # a link to nothing, a pipe, a socket, a device
@@ -58,13 +58,18 @@ def counted(ignored: Mapping[str, int]) -> str:
     return f"{sum(ignored.values()):,} other files ignored ({', '.join(common)}{', ...' * (len(ignored) > SHOWN)})"
 
 
+def image_suffixes() -> set[str]:
+    """Return the suffixes of accepted image files, ".jpg" among them."""
+    Image.init()
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
+
+
 class _Walk:
     """A walk through a tree, without recursion: trees may be deeper than Python's stack."""
 
     def __init__(self, root: Path) -> None:
-        Image.init()
         self.root, self.found = str(root), Listing()
-        self.suffixes = {"", *(s for s, kind in Image.registered_extensions().items() if kind in FORMATS)}
+        self.suffixes = {"", *image_suffixes()}
         self.seen: set[tuple[int, int]] = set()
         self.waiting: list[Place] = [()]
         self.links: list[Place] = []  # a heap: links are followed in order, and only when no folder is waiting

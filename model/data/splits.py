@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from model.data.encoded import EncodedSource
-from model.data.folders import folder_source, part
+from model.data.folders import encoded_source, part
 from model.data.loader import Dataset, Subset
 from model.data.packed import BadDataset, PackedSet, Split
 from model.data.sources import Report
@@ -47,13 +47,15 @@ def divided(source: EncodedSource, fraction: float) -> tuple[EncodedSource, Enco
 def folder_splits(path: Path, size: int, fraction: float, report: Report = lambda *_: None) -> dict[str, EncodedSource]:
     """Return the splits "train", shuffled, and "val" of a folder of class folders, or of its subfolders train and val.
 
+    A list of images, and shards, will do in place of class folders.
+
     Without a subfolder val, `fraction` of the images are held out; "val" is absent when that leaves none. Raises
     BadDataset.
     """
     of_training = part(path, "train")
-    train = folder_source(of_training, size, report=report)
+    train = encoded_source(of_training, size, report=report)
     if of_training != path and (path / "val").is_dir():
-        return {"train": shuffled(train), "val": folder_source(path / "val", size, train.classes, report)}
+        return {"train": shuffled(train), "val": encoded_source(path / "val", size, train.classes, report)}
     train, validation = divided(train, fraction)
     if not len(train):
         raise BadDataset(f"{path}: too few images, all {len(validation)} are held out for validation")

@@ -5,11 +5,13 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from model.data.mapped import BadDataset
 
-__all__ = ["archive_errors", "files_of", "members"]
+__all__ = ["archive_errors", "ends", "files_of", "members"]
+
+MAX_HEADER = 1 << 20  # bytes of one header; a long name, or a list of attributes, has a few hundred
 
 
 def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -30,11 +32,11 @@ def files_of(path: Path, file: BinaryIO, start: int, stop: int) -> Iterator[tarf
     """The files of the uncompressed tar in bytes `start` to `stop`; their offsets count from the file's beginning.
 
     Raises BadDataset for a member that reaches beyond `stop`, and where a header is damaged: tarfile ends in silence
-    at what is no header.
+    at what is no header. Raises tarfile.TarError, too, as for a header of more than MAX_HEADER bytes.
     """
     end = start
     file.seek(start)
-    with tarfile.open(fileobj=file, mode="r:") as tar:
+    with tarfile.open(fileobj=cast(BinaryIO, _Headers(file)), mode="r:") as tar:
         for member in members(tar):
             if member.offset >= stop:
                 break
@@ -49,12 +51,34 @@ def files_of(path: Path, file: BinaryIO, start: int, stop: int) -> Iterator[tarf
         raise BadDataset(f"{path}: damaged at byte {end:,}")
 
 
+def ends(file: BinaryIO) -> bool:
+    """Return whether a tar's last block is of zeros. One that is cut between two files is otherwise a shorter tar."""
+    file.seek(-min(tarfile.BLOCKSIZE, file.seek(0, 2)), 2)
+    return not file.read().strip(b"\0")
+
+
+class _Headers:
+    """A tar's file for tarfile, which reads a long header into memory as a whole, whatever size it says it has."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+
+    def read(self, size: int) -> bytes:
+        """Raises tarfile.ReadError for more than a header."""
+        if size > MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._read(size)
+
+
 @contextlib.contextmanager
 def archive_errors(path: Path) -> Iterator[None]:
     """Turn what goes wrong with an archive into a BadDataset that names it."""
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except BadDataset:
+        raise
+    except (tarfile.TarError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        # tarfile raises the last two for numbers that are none, and for headers that follow one another without end
         raise BadDataset(f"{path}: not a whole archive ({error})") from error
     except OSError as error:
         raise BadDataset(f"{path}: {error.strerror or error}") from error
