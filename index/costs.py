@@ -19,7 +19,7 @@ __all__ = ["Bandwidth", "Reads", "bandwidth", "milliseconds", "needed", "reads"]
 
 MOST = 512  # components: more make a search no faster
 LEVEL = 32  # numbers: Panorama's step, and the multiple to which a row is filled up
-BATCH = 512  # rows that Panorama stores together; the last group is filled up
+BATCH, SHARD = 512, 32_768  # rows that Panorama stores together, the last group filled up, and those that one index has
 LINKS = 32  # of a row in the graph's upper layers; twice as many in the lowest
 REST = 0.2  # of what lies behind a row's first level, what Panorama reads
 SURVIVORS, STEEPNESS = 0.0032, 1.4  # rows that MOST components cannot leave out; the share grows as they get fewer
@@ -67,21 +67,22 @@ def needed(rows: int, width: int, layout: Layout) -> int:
     """Bytes that must stay in memory for the expected time."""
     if layout.kind == "flat":
         return rows * (4 * width + 12)  # the rows, their lengths and ids
-    projection = 4 * width * layout.components + rows * 16  # lengths and ids
-    proposing = _panorama(rows, layout.leading) if layout.kind == "panorama" else _graph(rows, layout.leading)
-    return projection + proposing + _panorama(rows, layout.components)
+    projection = 8 * width * min(MOST, width) + rows * 16  # lengths and ids
+    few = _filled(layout.leading)
+    proposing = _panorama(rows, few) if layout.kind == "panorama" else _graph(rows, few)
+    return projection + proposing + _panorama(rows, _filled(layout.components + 1))
 
 
 def reads(rows: int, width: int, layout: Layout) -> Reads:
     """Return what one query reads."""
     if layout.kind == "flat":
         return Reads(4.0 * rows * width, 4.0 * rows * width)
-    m, leading, row = layout.components, layout.leading, 4 * width
-    graph = RANDOM * min(VISITED, rows) * 4 * _filled(leading) * max(1.0, math.log2(rows) / 16)
-    proposing = graph if layout.kind == "hnsw" else _scanned(rows, leading)
-    measured = row * leading + proposing + EXACT * row * min(CANDIDATES, rows)
-    survivors = rows * min(1.0, SURVIVORS * (MOST / m) ** STEEPNESS)
-    return Reads(measured + row * m + _scanned(rows, m) + EXACT * row * survivors, measured)
+    few, row = _filled(layout.leading), 4 * width
+    graph = RANDOM * min(VISITED, rows) * 4 * few * max(1.0, math.log2(rows) / 16)
+    proposing = graph if layout.kind == "hnsw" else _scanned(rows, few)
+    measured = 2 * row * min(MOST, width) + proposing + EXACT * row * min(CANDIDATES, rows)
+    survivors = rows * min(1.0, SURVIVORS * (MOST / layout.components) ** STEEPNESS)
+    return Reads(measured + _scanned(rows, _filled(layout.components + 1)) + EXACT * row * survivors, measured)
 
 
 def milliseconds(rows: int, width: int, layout: Layout, speed: Bandwidth) -> tuple[float, float]:
@@ -93,22 +94,23 @@ def milliseconds(rows: int, width: int, layout: Layout, speed: Bandwidth) -> tup
     return read.certified / rate * 1e3, read.measured / rate * 1e3
 
 
-def _filled(components: int) -> int:
-    """Numbers stored of a row: its components and the length of the rest, filled up to a whole level."""
-    return -(-(components + 1) // LEVEL) * LEVEL
+def _filled(numbers: int) -> int:
+    """Numbers that are stored of a row: whole levels."""
+    return -(-numbers // LEVEL) * LEVEL
 
 
-def _panorama(rows: int, components: int) -> int:
+def _panorama(rows: int, stored: int) -> int:
     """Bytes of FAISS's codes and of the sums that it keeps for each level."""
-    stored = _filled(components)
-    return 4 * (-(-rows // BATCH) * BATCH) * (stored + stored // LEVEL + 1)
+    shards = math.ceil(rows / SHARD)
+    slots = shards * math.ceil(rows / shards / BATCH) * BATCH
+    return 4 * slots * (stored + stored // LEVEL + 1)
 
 
-def _graph(rows: int, leading: int) -> int:
+def _graph(rows: int, stored: int) -> int:
     """Bytes of the graph: each row's numbers, links and place in it."""
-    return rows * (4 * _filled(leading) + 4 * 2 * LINKS + 16)
+    return rows * (4 * stored + 4 * 2 * LINKS + 16)
 
 
-def _scanned(rows: int, components: int) -> float:
+def _scanned(rows: int, stored: int) -> float:
     """Bytes that a scan by Panorama reads: the first level of every row with its sums, and a share of the others."""
-    return 4 * rows * (LEVEL + 2 + REST * (_filled(components) - LEVEL))
+    return 4 * rows * (LEVEL + 2 + REST * (stored - LEVEL))

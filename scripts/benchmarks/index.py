@@ -109,7 +109,7 @@ def _compared(
     truth = ground_truth.nearest(features, queries[: config.checked], config.k)
     flat = milliseconds(rows, width, Layout(), speed)[0]
     build_s: dict[object, float] = {}
-    for form in [*peers(rows, width), *ours(choice)]:
+    for form in [*peers(rows, width), *ours(rows, width, choice.layout, memory, speed)]:
         if why := _absent(form, memory):
             print(f"left out at {rows:,} rows: {form.name}, {why}", file=sys.stderr)
             continue

@@ -1,39 +1,36 @@
-"""The bytes that the planner counts are the bytes that FAISS holds, and the bandwidth is one of a machine."""
+"""The bytes that the planner counts are the bytes of the files, and the bandwidth is one of a machine."""
 
-from typing import Any
+from pathlib import Path
+from typing import Literal
 
-import faiss
 import numpy as np
 import pytest
 
+from index import costs
 from index.costs import bandwidth, milliseconds, needed, reads
-from index.layout import Layout
+from index.layout import Layout, prepare
+from index.scans import reduced
 
 WIDTH = 256
 
 
-def held(rows: int, numbers: int) -> int:
-    """Bytes that FAISS's Panorama index holds for rows of so many numbers, 32 to a level, 512 rows to a batch."""
-    index: Any = faiss.IndexFlatL2Panorama(numbers, numbers // 32, 512)
-    index.add(np.zeros((rows, numbers), np.float32))
-    return int(index.codes.size() + 4 * index.cum_sums.size())
+def written(folder: Path, rows: int, layout: Layout) -> int:
+    """Bytes of the files that `prepare` writes, and of the ids."""
+    np.save(folder / "features.npy", np.random.default_rng(0).standard_normal((rows, WIDTH), dtype=np.float32))
+    np.save(folder / "ids.npy", np.arange(rows))
+    prepare(folder, folder, layout)
+    return sum(file.stat().st_size for file in folder.iterdir() if file.name != "features.npy")
 
 
-@pytest.mark.parametrize("rows", [1, 512, 513, 2000])
-def test_the_bytes_of_panorama_are_faiss_s(rows: int) -> None:
-    layout = Layout("panorama", components=64, leading=31)  # with the length of the rest: 65 and 32 numbers
-    projection, lengths_and_ids = 4 * WIDTH * 64, 16 * rows
-    assert needed(rows, WIDTH, layout) == projection + lengths_and_ids + held(rows, 96) + held(rows, 32)
-
-
-def test_the_bytes_of_a_graph_are_faiss_s() -> None:
-    rows = 2000
-    graph = faiss.IndexHNSWFlat(32, 32)
-    graph.add(np.random.default_rng(0).standard_normal((rows, 32), dtype=np.float32))
-    found = faiss.serialize_index(graph).nbytes
-    layout = Layout("hnsw", components=64, leading=31)
-    counted = needed(rows, WIDTH, layout) - 4 * WIDTH * 64 - 16 * rows - held(rows, 96)
-    assert counted == pytest.approx(found, rel=0.05)
+@pytest.mark.parametrize("kind", ["panorama", "hnsw"])
+@pytest.mark.parametrize("rows", [1, 513, 3000])
+def test_the_bytes_are_those_of_the_files(
+    rows: int, kind: Literal["panorama", "hnsw"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (costs, reduced):
+        monkeypatch.setattr(module, "SHARD", 1024)  # so that there are several
+    layout = Layout(kind, components=96, leading=32)
+    assert needed(rows, WIDTH, layout) == pytest.approx(written(tmp_path, rows, layout), rel=0.03)
 
 
 def test_a_flat_scan_reads_every_row_and_the_others_less() -> None:
