@@ -48,14 +48,15 @@ class Projection:
         """What rounding numbers below float32's smallest normal one can add to the error."""
         return float((len(self.basis) + 1) ** 0.5 * 2.0**-149)
 
-    def components(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(n, d) -> (n, m): Px, in float64."""
-        out = np.empty((len(vectors), len(self.basis)), np.float64)
+    def components(self, vectors: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float64]:
+        """(n, d) -> (n, stop - start): the components `start` <= i < `stop` of Px, in float64."""
+        basis = self.basis[start:stop]
         if len(vectors) == 1:  # a matrix product would divide this between threads, slowly
-            out[0] = self.basis @ vectors[0].astype(np.float64)
-            return out
-        for start in range(0, len(vectors), ROWS):
-            np.matmul(vectors[start : start + ROWS].astype(np.float64), self.basis.T, out[start : start + ROWS])
+            alone: NDArray[np.float64] = basis @ vectors[0].astype(np.float64)
+            return alone[None]
+        out = np.empty((len(vectors), len(basis)), np.float64)
+        for first in range(0, len(vectors), ROWS):
+            np.matmul(vectors[first : first + ROWS].astype(np.float64), basis.T, out[first : first + ROWS])
         return out
 
 

@@ -1,8 +1,10 @@
 """The rows of all segments, one after the other, without those of removed images. Their positions are int64."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,8 @@ class AllRows:
         """Raises ValueError for arrays that do not fit together."""
         for segment in segments:
             _check(segment)
-        self.segments = tuple(segments)
+        # Plain arrays: numpy.memmap would be slower to take rows from.
+        self.segments = tuple(replace(s, features=s.features.view(np.ndarray)) for s in segments)
         self.width = segments[0].features.shape[1]
         self._firsts = np.array([0, *accumulate(len(s.ids) for s in segments)])
         gone = [
@@ -35,17 +38,24 @@ class AllRows:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Positions (j,) -> their features (j, d), copied."""
-        if len(self.segments) == 1:
-            return self.segments[0].features[rows]
         out = np.empty((len(rows), self.width), np.float32)
         for number, at, inside in self._by_segment(rows):
             out[at] = self.segments[number].features[inside]
         return out
 
+    def squared(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(d,) and positions (j,) -> squared distances (j,), summed in float32; no row is copied."""
+        out = np.empty(len(rows), np.float32)
+        for number, at, inside in self._by_segment(rows):
+            found = np.empty(len(inside), np.float32)
+            base = self.segments[number].features
+            pointers = [faiss.swig_ptr(array) for array in (found, query, base, np.ascontiguousarray(inside))]
+            faiss.fvec_L2sqr_by_idx(*pointers, self.width, 1, len(inside))  # type: ignore[attr-defined]  # not in the stubs
+            out[at] = found
+        return out
+
     def ids(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions (j,) -> image ids (j,)."""
-        if len(self.segments) == 1:
-            return self.segments[0].ids[rows]
         out = np.empty(len(rows), np.int64)
         for number, at, inside in self._by_segment(rows):
             out[at] = self.segments[number].ids[inside]
@@ -65,6 +75,8 @@ class AllRows:
 
     def _by_segment(self, rows: NDArray[np.int64]) -> list[tuple[int, NDArray[np.intp], NDArray[np.int64]]]:
         """Group positions: a segment's number, which of `rows` it holds, and where it holds them."""
+        if len(self.segments) == 1:
+            return [(0, np.arange(len(rows)), rows)]
         number = np.searchsorted(self._firsts, rows, side="right") - 1
         groups = []
         for segment in np.unique(number).tolist():

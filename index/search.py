@@ -9,7 +9,9 @@ included.
 An answer is `measured` where the caller wants the proposals alone: a few of the nearest may be missing.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +29,7 @@ from index.scans.scan import Asked, Scan, Vectors
 __all__ = ["Answers", "Exactness", "Search", "threads"]
 
 SPARE = 26  # proposals beyond k, so that the k-th distance among them is seldom too large
-MEASURED = 64  # proposals, at least, where nothing is proven afterwards
+MEASURED = 72  # proposals, at least, where nothing is proven afterwards
 LIMIT = 512  # proposals, at most
 
 Exactness = Literal["certified", "exact", "measured"]
@@ -93,7 +95,9 @@ class Search:
             def settle(row: int) -> Settled | None:
                 return self._settled(asked, row, vectors[row], k, wanted, how)
 
-            for row, answer in enumerate(map(settle, range(q)) if q == 1 else self._pool.map(settle, range(q))):
+            with _one_thread():
+                found = list(map(settle, range(q)) if q == 1 else self._pool.map(settle, range(q)))
+            for row, answer in enumerate(found):
                 if answer is None:
                     settled[row] = False
                 else:
@@ -116,39 +120,25 @@ class Search:
         if proposed is None:
             return None
         rows = self._rows.kept(proposed)
-        if how == "measured":
-            return self._nearest(query, rows, k)
-        rows = rows[: k + SPARE]
-        found = exact.distances(self._rows.take(rows), query)
-        radius = float(np.partition(found, k - 1)[k - 1])
-        within = asked.within(row, radius)
-        if within is None:
-            return None
-        others = np.setdiff1d(within, rows)
-        others = self._near(query, self._rows.kept(others), radius)
-        rows = np.concatenate([rows, others])
-        found = np.concatenate([found, exact.distances(self._rows.take(others), query)])
-        return self._best(rows, found, k)
+        if how == "certified":
+            radius = self._beyond(self._rows.squared(query, rows[: k + SPARE]), k) ** 0.5
+            within = asked.within(row, radius)
+            if within is None:
+                return None
+            rows = self._rows.kept(within)
+        return self._nearest(query, rows, k)
 
     def _nearest(self, query: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Settled:
-        """Return the k nearest of some rows; float32 tells which they are, unless it cannot tell them apart."""
-        difference = self._rows.take(rows) - query
-        squared = np.einsum("nd,nd->n", difference, difference)
-        limit = widened(float(np.partition(squared, k - 1)[k - 1]), self._rows.width)
-        rows = rows[squared <= limit]
-        return self._best(rows, exact.distances(self._rows.take(rows), query), k)
-
-    def _near(self, query: NDArray[np.float32], rows: NDArray[np.int64], distance: float) -> NDArray[np.int64]:
-        """Return the rows that float32 cannot show to be beyond `distance`."""
-        difference = self._rows.take(rows) - query
-        squared = np.einsum("nd,nd->n", difference, difference)
-        kept: NDArray[np.int64] = rows[squared <= widened(distance**2, self._rows.width)]
-        return kept
-
-    def _best(self, rows: NDArray[np.int64], found: NDArray[np.float64], k: int) -> Settled:
-        ids = self._rows.ids(rows)
+        """Return the k nearest of some rows. float32 tells which can be among them, float64 which are."""
+        squared = self._rows.squared(query, rows)
+        rows = rows[squared <= self._beyond(squared, k)]
+        found, ids = exact.distances(self._rows.take(rows), query), self._rows.ids(rows)
         best = exact.ordered(found, ids, k)
         return found[best], ids[best]
+
+    def _beyond(self, squared: NDArray[np.float32], k: int) -> float:
+        """Return a number that neither the computed nor the true square of any of the k nearest exceeds."""
+        return widened(float(np.partition(squared, k - 1)[k - 1]), self._rows.width)
 
     def _check(self, queries: NDArray[np.float32], k: int) -> None:
         width = self._rows.width
@@ -158,6 +148,17 @@ class Search:
             raise ValueError(f"k must be at least 1, not {k}")
         if not np.isfinite(queries).all():
             raise ValueError("queries must be finite")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let FAISS use the calling thread alone: its OpenMP threads would wait at full speed, in the way of NumPy's."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def threads() -> ThreadPoolExecutor:

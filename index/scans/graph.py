@@ -1,8 +1,9 @@
 """A graph over reduced rows (HNSW, Malkov and Yashunin, 2018): finds most of the nearest after a look at few rows.
 
-For collections so large that a look at every row's few numbers takes too long. It proves nothing.
+It proves nothing.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faiss
@@ -15,8 +16,7 @@ __all__ = ["Graph"]
 
 LINKS = 32  # of a row
 BUILD = 80  # rows that are looked at to find a new row's links
-WIDER = 2  # rows that a search looks at, for each that is wanted
-LEAST = 64  # but no fewer
+LEAST = 96  # rows that a search keeps in view, or as many as are wanted
 
 
 class Graph:
@@ -30,17 +30,18 @@ class Graph:
 
     @staticmethod
     def write(path: Path, rows: NDArray[np.float32]) -> None:
-        """Write the graph of rows (n, w). With several threads its bytes depend on their timing. Raises OSError."""
+        """Write the graph of rows (n, w); in one thread, so that equal rows give equal bytes. Raises OSError."""
         index = faiss.IndexHNSWFlat(rows.shape[1], LINKS)
         index.hnsw.efConstruction = BUILD
-        index.add(rows)
+        with ThreadPoolExecutor(1, "graph", initializer=faiss.omp_set_num_threads, initargs=(1,)) as thread:
+            thread.submit(index.add, rows).result()
         with files.replacing(path) as file:
             faiss.write_index(index, file.name)
 
     def nearest(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(w,) -> squared reduced distances (j,) and rows (j,) int64, j <= k, nearest first; a few may be missed."""
         wider = faiss.SearchParametersHNSW(  # type: ignore[attr-defined]  # the stubs lack it
-            efSearch=max(LEAST, WIDER * k)
+            efSearch=max(LEAST, k)
         )
         squared, rows = self._index.search(query[None], k, params=wider)
         found = rows[0] >= 0

@@ -17,7 +17,7 @@ import files
 __all__ = ["BATCH", "LEVEL", "Panorama", "padded"]
 
 LEVEL = 32  # numbers in a level: with more, the first level takes longer than it saves
-BATCH = 512  # rows that go through the levels together; the most neighbours that FAISS gives
+BATCH = 1024  # rows that go through the levels together; the most neighbours that FAISS gives
 
 
 class Panorama:
@@ -60,10 +60,12 @@ class Panorama:
         return np.asarray(rows)
 
 
-def padded(reduced: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, m) -> (n, w), filled up with zeros to whole levels. They change no distance."""
-    missing = -reduced.shape[1] % LEVEL
-    return np.pad(reduced, ((0, 0), (0, missing)))
+def padded(reduced: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """(n, m) -> (n, w) float32, filled up with zeros to whole levels. They change no distance."""
+    n, m = reduced.shape
+    out = np.zeros((n, -(-m // LEVEL) * LEVEL), np.float32)
+    out[:, :m] = reduced
+    return out
 
 
 def _empty(width: int) -> Any:

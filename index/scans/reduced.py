@@ -10,6 +10,7 @@ Memory for n rows: 4 n bytes for each number of a row, in mapped files, and abou
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from index.scans.scan import LONGEST32, Rows, Vectors
 
 __all__ = ["ReducedScan", "Sizes", "write_reduced"]
 
-SHARD = 32_768  # rows at most
+SHARD = 65_536  # rows at most: fewer are not worth a thread's time
 MOST = 4096  # rows that may be left to measure: for more, brute force, which copies none of them, is as good
 
 Ranked = tuple[NDArray[np.float32], NDArray[np.int64]]  # squared distances (j,) and rows (j,)
@@ -72,9 +73,9 @@ def write_reduced(folder: Path, rows: Rows, projection: Projection, sizes: Sizes
         return
     few: list[NDArray[np.float32]] = []
     for number, part in enumerate(_divided(len(rows.ids))):
-        components = projection.components(rows.features[part])[:, : sizes.proof]
+        components = projection.components(rows.features[part], 0, sizes.proof)
         Panorama.write(sizes.proof_file(folder, number), padded(with_rest(components, rows.lengths[part])))
-        few.append(padded(components[:, : sizes.proposals].astype(np.float32)))
+        few.append(padded(components[:, : sizes.proposals]))
         if not sizes.graph:
             Panorama.write(sizes.proposals_file(folder, number), few.pop())
     if sizes.graph:
@@ -123,15 +124,21 @@ class Asked:
     """The reduced scan's answers about some queries."""
 
     def __init__(self, scan: ReducedScan, queries: Vectors) -> None:
-        self._scan, self._lengths = scan, queries.lengths
+        self._scan = scan
         self._fits = queries.lengths < LONGEST32
-        safe = np.where(self._fits[:, None], queries.vectors, np.float32(0))
-        components = scan.projection.components(safe)[:, : scan.sizes.proof]
-        self._proof = padded(with_rest(components, np.where(self._fits, queries.lengths, 0)))
-        self._few = padded(components[:, : scan.sizes.proposals].astype(np.float32))
-        alone = len(queries.vectors) == 1 and len(scan.proof) > 1
+        self._vectors = np.where(self._fits[:, None], queries.vectors, np.float32(0))
+        self._lengths = np.where(self._fits, queries.lengths, 0)
+        self._leading = scan.projection.components(self._vectors, 0, scan.sizes.proposals)
+        self._few = padded(self._leading)
         # Several queries are shared out by the caller, one alone is shared out here.
-        self._map: Map = scan.pool.map if alone else map
+        self._map: Map = scan.pool.map if len(self._vectors) == 1 and len(scan.proof) > 1 else map
+
+    @cached_property
+    def _proof(self) -> NDArray[np.float32]:
+        """(q, w): what proofs need, which proposals alone do not."""
+        sizes = self._scan.sizes
+        others = self._scan.projection.components(self._vectors, sizes.proposals, sizes.proof)
+        return padded(with_rest(np.concatenate([self._leading, others], axis=1), self._lengths))
 
     def proposed(self, query: int, k: int) -> NDArray[np.int64] | None:
         """Rows that are nearest by the few numbers, nearest first; None for a query whose square overflows."""
@@ -144,7 +151,8 @@ class Asked:
 
         found = list(self._map(nearest, self._scan.proposals))
         order = np.argsort(np.concatenate([squared for squared, _ in found]))[:k]
-        return np.concatenate([rows for _, rows in found])[order]
+        rows: NDArray[np.int64] = np.concatenate([rows for _, rows in found])[order]
+        return rows
 
     def within(self, query: int, distance: float) -> NDArray[np.int64] | None:
         """Every row at `distance` or nearer, and some others; None for more than MOST."""
@@ -154,7 +162,7 @@ class Asked:
         def within(shard: Proof) -> NDArray[np.int64]:
             return shard.index.within(self._proof[query], limit) + shard.first
 
-        rows = np.concatenate(list(self._map(within, self._scan.proof)))
+        rows: NDArray[np.int64] = np.concatenate(list(self._map(within, self._scan.proof)))
         return rows if len(rows) <= MOST else None
 
 

@@ -14,7 +14,7 @@ values = st.sampled_from([0.0, 1.0, -1.0, 1e-30, 1e15]) | st.floats(-1e4, 1e4, w
 
 
 def reduced(projection: Projection, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    return with_rest(projection.components(vectors), lengths_of(vectors)).astype(np.float64)
+    return with_rest(projection.components(vectors, 0, len(projection.basis)), lengths_of(vectors)).astype(np.float64)
 
 
 @settings(max_examples=150, deadline=None)

@@ -95,7 +95,7 @@ def test_files_of_other_rows_are_refused(tmp_path: Path) -> None:
     panorama, graph = tmp_path / "panorama.faiss", tmp_path / "graph.faiss"
     Panorama.write(panorama, rows)
     Graph.write(graph, rows)
-    for count, width in ((BATCH, LEVEL), (700, 2 * LEVEL)):
+    for count, width in ((BATCH + 1, LEVEL), (700, 2 * LEVEL)):
         with pytest.raises(ValueError, match=re.escape(f"1024 rows of {LEVEL} numbers, not ")):
             Panorama(panorama, count, width)
     with pytest.raises(ValueError, match=f"700 rows of {LEVEL} numbers, not 699 of {LEVEL}"):
