@@ -6,13 +6,16 @@ Bundle stores the features, FlatIndex searches them, and exact.nearest defines t
 from index.building import Building
 from index.bundle_folder import Busy, DiskFull
 from index.catalogue import Catalogue, Image, NoSuchImage, Skipped
+from index.changes import Changes
 from index.flat_index import FlatIndex, Searcher
-from index.generation import BadBundle, Generation, Manifest
+from index.generation import Generation
 from index.layout import Layout, open_search
+from index.manifest import BadBundle, Manifest
 from index.scans.scan import TooLarge
 from index.scans.shards import GpuFailed, gpus_of
 from index.search import Answers, Search
-from index.store import Bundle
+from index.segments import Segment
+from index.store import Bundle, Published
 
 __all__ = [
     "Answers",
@@ -21,6 +24,7 @@ __all__ = [
     "Bundle",
     "Busy",
     "Catalogue",
+    "Changes",
     "DiskFull",
     "FlatIndex",
     "Generation",
@@ -29,8 +33,10 @@ __all__ = [
     "Layout",
     "Manifest",
     "NoSuchImage",
+    "Published",
     "Search",
     "Searcher",
+    "Segment",
     "Skipped",
     "TooLarge",
     "gpus_of",

@@ -2,18 +2,15 @@
 
 Of blocks whose images have changed since, and of all behind them, nothing is kept.
 
-bundles/<name>/building/ holds three things. plan.json says what is being built; it is written last, and without it the
-folder is ignored. work.sqlite holds the rows of the finished blocks, and so decides what is finished. generation/
-becomes the published folder by one rename. Features are written and synced before their rows are committed: the
-features file may hold more than the catalogue says, and the surplus is cut off.
+bundles/<name>/building/ holds four things. plan.json says what is being built; it is written last, and without it the
+folder is ignored. work.sqlite records the finished blocks, and so decides what is finished. features.npy holds their
+rows: they are written and synced before the record is committed, so the file may hold more, and the surplus is cut off.
+generation/ becomes the published folder by one rename.
 """
 
 import os
 import shutil
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -21,11 +18,14 @@ from typing import IO, Self
 import numpy as np
 
 import files
+from index import assembly
+from index.assembly import Measure
 from index.bundle_folder import KEPT, BundleFolder, DiskFull, writing
 from index.catalogue import Identity
-from index.catalogue_writer import Block, CatalogueWriter
-from index.generation import FILES, MANIFEST, BadBundle, Generation, Manifest, fingerprint
-from index.plan import Plan
+from index.generation import Generation
+from index.manifest import BadBundle
+from index.plan import Leaving, Plan
+from index.work import Block, Work
 
 __all__ = ["Building"]
 
@@ -35,24 +35,38 @@ ROW = 4096  # bytes: an image's row with its thumbnail, until the first block te
 class Building:
     """A build in progress. Close it, or leave its `with` block, so that another process can write to the bundle."""
 
-    def __init__(self, folder: BundleFolder, plan: Plan, checkpoint: Path, lock: IO[bytes], identity: Identity) -> None:
+    def __init__(
+        self,
+        folder: BundleFolder,
+        plan: Plan,
+        leaving: Leaving,
+        checkpoint: Path,
+        base: Generation | None,
+        lock: IO[bytes],
+        identity: Identity,
+    ) -> None:
         """Continue the build in building/ where this plan can, after the last block that `identity` confirms.
 
-        Else start over. `lock` is the bundle's lock; closing the building closes it. Raises OSError, BadBundle.
+        Else start over. base: the opened generation that the plan starts from. `lock` is the bundle's lock; closing the
+        building closes both. Raises OSError, BadBundle.
         """
-        self._folder, self._checkpoint, self._lock = folder, checkpoint, lock
-        self._root = folder.root / "building"
+        self._folder, self._leaving, self._checkpoint = folder, leaving, checkpoint
+        self._base, self._lock = base, lock
+        self._root = folder.building
         self._generation = self._root / "generation"
         self.plan = self._resumed(plan) or self._started(plan)
         try:
-            self._catalogue = CatalogueWriter(self._work)
+            self._record = Work(self._work)
             self._forget_what_changed(plan, identity)
-            self._rows = len(self._catalogue.ids())  # whose features are finished
+            self._rows = self._record.rows  # whose features are finished
+            self._contents = self._record.contents()  # of all images that are known
         except sqlite3.Error as error:
             raise BadBundle(f"{self._work}: cannot be read: {error}; delete {self._root} to start over") from error
+        if base is not None and not plan.fresh:
+            self._contents |= base.catalogue.contents()
         if not self._is_published and _size(self._features) < self._finished_bytes:
             self.close()
-            raise BadBundle(f"{self._features}: shorter than its catalogue says; delete {self._root} to start over")
+            raise BadBundle(f"{self._features}: shorter than its record says; delete {self._root} to start over")
 
     def __enter__(self) -> Self:
         return self
@@ -62,8 +76,12 @@ class Building:
 
     @property
     def done(self) -> int:
-        """Images 0 ... done - 1 are finished, including those that were skipped."""
-        return self._catalogue.done
+        """Positions 0 ... done - 1 of the work list are finished, including those that were skipped."""
+        return self._record.done
+
+    def known(self) -> set[str]:
+        """Return the content hashes of the images that need not be embedded: of the collection, and of this build."""
+        return set(self._contents)
 
     def append(self, block: Block) -> None:
         """Add the next block and sync it to the disk. Raises BadBundle for a block that does not fit, DiskFull.
@@ -71,47 +89,53 @@ class Building:
         DiskFull, too, when the first block, which is kept, shows that the disk is too small for the rest.
         """
         self.plan.check(block, self.done)
+        embedded = self._new_contents(block)
         with writing(self._root), self._features.open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
             file.seek(0, os.SEEK_END)
             files.write_all(file, np.ascontiguousarray(block.features, "<f4").data)
             os.fsync(file.fileno())
-            self._catalogue.record(block)
+            self._record.record(block)
             self._rows += len(block.ids)
+            self._contents |= embedded
             if block.start == 0:
                 self.check_room()
 
     def check_room(self) -> None:
         """Raise DiskFull when the disk is too small for the rest, if images go on taking as much as those so far."""
         done, total = self.done, self.plan.total
-        row = self._catalogue.size / done if done else ROW
-        rest = (total - done) * (4 * self.plan.width + row)
-        copies = total * row + self._checkpoint.stat().st_size  # that publishing makes
+        row = self._record.size / done if done else ROW
+        components = self.plan.index["components"] + self.plan.index["leading"]
+        rest = (total - done) * (4 * self.plan.width + row) + total * 4 * components
+        shared = self._base is not None and not self.plan.fresh  # a link to the checkpoint, where links can be
+        copies = total * row + (0 if shared else self._checkpoint.stat().st_size)  # that publishing makes
         needed, free = rest + copies * (not self._is_published), shutil.disk_usage(self._root).free
         if free < needed:
             place = self._folder.root
             raise DiskFull(f"{place}: about {needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free")
 
-    def publish(self) -> Generation:
-        """Publish the build as the bundle's current generation, with a copy of the checkpoint in it, and close.
+    def publish(self, measure: Measure | None = None) -> Generation:
+        """Publish the build as the bundle's current generation, and close.
 
-        After an error the previous generation is still current, or the new one is; never a part of it. Raises
-        BadBundle when images are left to append or when no image could be read, DiskFull.
+        measure: called with the finished generation before it is published; what it returns becomes the manifest's
+        `quality`. It may write files into the generation's folder, each through files.replacing: a file that is there
+        may be the previous generation's, too. After an error the previous generation is still current, or the new one
+        is; never a part of it. Raises BadBundle when images are left to append or when no image is left, DiskFull.
         """
         if self.done < self.plan.total:
             raise BadBundle(f"{self._root}: only {self.done} of {self.plan.total} images are done")
-        if not self._rows:
-            why = self._catalogue.first_reason()
+        if self.plan.fresh and not self._rows:
+            why = self._record.first_reason()
             raise BadBundle(f"{self._root}: none of the {self.plan.total} images could be read, the first: {why}")
         number, folder = self.plan.number, self._folder
         with writing(self._root):
             if not self._is_published:  # else an earlier process was killed between publish and point
-                self._complete()
-                folder.publish(self._generation, number)
+                self._complete(measure)
+                folder.publish(self._generation, number, self.plan.first_id + self.plan.total)
             before = folder.current() or 0
             folder.remove([n for n in folder.numbers() if before < n < number])  # abandoned by a roll-back
             folder.point(number)
-            self._catalogue.close()
+            self._record.close()
             _discard(self._root)
             folder.remove(folder.numbers()[:-KEPT])
         self.close()  # only now: a build that began earlier would lose what _discard removes
@@ -119,7 +143,9 @@ class Building:
 
     def close(self) -> None:
         """Release the bundle; a later build with an equal plan continues after what was appended."""
-        self._catalogue.close()
+        self._record.close()
+        if self._base is not None:
+            self._base.close()
         self._lock.close()
 
     @property
@@ -128,7 +154,7 @@ class Building:
 
     @property
     def _features(self) -> Path:
-        return self._generation / FILES["features"]
+        return self._root / "features.npy"
 
     @property
     def _finished_bytes(self) -> int:
@@ -143,58 +169,56 @@ class Building:
         found = Plan.read(self._root / "plan.json")
         if found is None or not wanted.continues(found) or found.number == self._folder.current():
             return None
-        if not _size(self._work):  # only the catalogue knows which blocks are finished
+        if not _size(self._work):  # only the record knows which blocks are finished
             return None
-        return replace(wanted, number=found.number)
+        plan = wanted.numbered_as(found)
+        if self._folder.path(plan.number).exists():
+            return plan if plan == found else None
+        plan.write(self._root / "plan.json")
+        return plan
 
     def _forget_what_changed(self, plan: Plan, identity: Identity) -> None:
         """Keep the blocks up to the first that has changed; start over where what is published is not all as wanted."""
-        agreed = self._catalogue.agreed(identity)
+        agreed = self._record.agreed(identity)
         if self._is_published and not agreed == self.done == plan.total:
-            self._catalogue.close()
+            self._record.close()
             self.plan = self._started(plan)
-            self._catalogue = CatalogueWriter(self._work)
+            self._record = Work(self._work)
         elif agreed < self.done:
-            self._catalogue.keep(agreed)
+            self._record.keep(agreed)
 
     def _started(self, plan: Plan) -> Plan:
         _discard(self._root)
         files.make_folder(self._root)
-        self._generation.mkdir()
         self._features.write_bytes(bytes(files.NPY_HEADER))
-        CatalogueWriter.create(self._work, plan.classes)
-        for path in (self._features, self._work, self._generation, self._root):
+        Work.create(self._work)
+        for path in (self._features, self._work, self._root):
             files.sync(path)
         plan.write(self._root / "plan.json")
         return plan
 
-    def _complete(self) -> None:
-        """Bring generation/ into its published form, whatever state a killed process left it in."""
-        parts = {part: self._generation / name for part, name in FILES.items()}
-        with parts["features"].open("r+b", buffering=0) as file:
+    def _complete(self, measure: Measure | None) -> None:
+        """Make generation/ whole, whatever state a killed process left it in."""
+        with self._features.open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
             files.write_all(file, files.npy_header("<f4", (self._rows, self.plan.width)))
-        with ThreadPoolExecutor(1, "fingerprint") as thread:  # by far the largest file: read while others are written
-            features = thread.submit(fingerprint, parts["features"])
-            np.save(parts["ids"], self._catalogue.ids())
-            self._catalogue.write_to(parts["catalogue"])
-            shutil.copyfile(self._checkpoint, parts["checkpoint"])
-            for path in parts.values():
-                files.sync(path)
-            others = {part: fingerprint(path) for part, path in parts.items() if part != "features"}
-        inputs = {**self.plan.inputs, "images": self._catalogue.identity()}
-        manifest = Manifest(
-            number=self.plan.number,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            rows=self._rows,
-            width=self.plan.width,
-            classes=self.plan.classes,
-            inputs=inputs,
-            fingerprints={**inputs, **others, "features": features.result()},
-            sizes={part: path.stat().st_size for part, path in parts.items()},
-            engine=self.plan.engine,
-        )
-        files.replace(self._generation / MANIFEST, manifest.to_json().encode())
+        files.sync(self._features)
+        where = (self._generation, self._record, self._features)
+        assembly.assemble(*where, self.plan, self._leaving, self._checkpoint, self._base)
+        if measure is not None:
+            assembly.measure(self._generation, measure)
+
+    def _new_contents(self, block: Block) -> set[str]:
+        """Return the contents that the block adds. Raises BadBundle for one embedded twice, or said to be known."""
+        ids, new = set(block.ids.tolist()), set[str]()
+        for entry in block.entries:
+            if entry.content is None or entry.skipped is not None:
+                continue
+            if (entry.image_id in ids) == (entry.content in self._contents or entry.content in new):
+                how = "embedded again" if entry.image_id in ids else "neither embedded nor known"
+                raise BadBundle(f"images {block.start} to {block.stop}: {entry.name} is {how}")
+            new.add(entry.content)
+        return new
 
 
 def _size(file: Path) -> int:

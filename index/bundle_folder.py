@@ -1,6 +1,6 @@
 """A bundle's folder: numbered generations, and CURRENT, which names one of them. Changes take effect by one rename.
 
-bundles/<name>/   CURRENT ("0003")   lock   generations/0001 ... 0003   building/ (a build in progress)
+bundles/<name>/   CURRENT ("0003")   NEXT   lock   generations/0001 ... 0003   building/ (a build in progress)
 """
 
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 import files
-from index.generation import BadBundle
+from index.manifest import BadBundle
 
 __all__ = ["BundleFolder", "Busy", "DiskFull", "writing"]
 
@@ -32,6 +32,7 @@ class BundleFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.building = root / "building"
         self._folder = root / "generations"
 
     def path(self, number: int) -> Path:
@@ -55,9 +56,24 @@ class BundleFolder:
             raise BadBundle(f"{self.root / 'CURRENT'}: should hold a generation's number, not {text[:20]!r}")
         return int(text)
 
-    def publish(self, folder: Path, number: int) -> None:
-        """Move the finished `folder` to its place as generation `number`, by one rename. Raises OSError."""
+    def following(self) -> tuple[int, int]:
+        """Return a generation's number and an image id that were never given. Raises BadBundle."""
+        number = max(self.numbers(), default=0) + 1
+        try:
+            given = [int(word) for word in (self.root / "NEXT").read_text().split()]
+            return max(number, given[0]), given[1]
+        except FileNotFoundError:
+            return number, 0
+        except (OSError, ValueError, IndexError) as error:
+            raise BadBundle(f"{self.root / 'NEXT'}: should hold two numbers: {error}") from error
+
+    def publish(self, folder: Path, number: int, next_id: int) -> None:
+        """Move the finished `folder` to its place as generation `number`, by one rename. Raises OSError.
+
+        next_id: no image of it has this id, nor a larger one. It and the number are never given again.
+        """
         files.make_folder(self._folder)
+        files.replace(self.root / "NEXT", f"{number + 1} {next_id}\n".encode())
         folder.rename(self.path(number))
         files.sync(self._folder)
         files.sync(folder.parent)

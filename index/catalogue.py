@@ -1,25 +1,30 @@
-"""The catalogue: label and thumbnail of each image, and the list of images that could not be read. One SQLite file."""
+"""The catalogue: the names and the label of each image, and what became of each input. One SQLite file a generation.
 
-import sqlite3
-import threading
-import weakref
-from collections.abc import Callable, Sequence
+The thumbnails lie in the segments: they are most of the bytes, and an image's never changes.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCKS", "SKIPPED", "Catalogue", "Identity", "Image", "NoSuchImage", "Skipped", "agreed"]
+from index.database import Database
+from index.segments import Segment
 
-Identity = Callable[[int, int], str]  # of the images start <= id < stop as they are now; as Block.identity was
-SKIPPED = "SELECT image_id, name, reason FROM skipped ORDER BY image_id"
-BLOCKS = "SELECT start, stop, identity FROM blocks ORDER BY start"
+__all__ = ["Catalogue", "Gone", "Identity", "Image", "Named", "NoSuchImage", "Skipped"]
+
+Identity = Callable[[int, int], str]  # of the images start <= i < stop of a work list as they are now: Block.identity
+NAMES = """
+SELECT names.name, classes.name, state, outcome, image_id, reason
+FROM names JOIN sources USING (source_id) LEFT JOIN classes ON class_id = label
+"""
+PAGE = 4096  # rows that are fetched at a time
 
 
 class NoSuchImage(LookupError):
-    """No image with this id is in the collection, or the image could not be read when the index was built."""
+    """No image with this id is in the collection: it was removed, could not be read, or was never there."""
 
     def __init__(self, image_id: int) -> None:
         super().__init__(f"no image {image_id} in this collection")
@@ -27,21 +32,45 @@ class NoSuchImage(LookupError):
 
 @dataclass(frozen=True)
 class Image:
-    """One indexed image."""
+    """One indexed image. Files with equal bytes are one image with several names."""
 
     image_id: int
-    name: str  # relative path in the collection
-    label: str | None  # class name
+    name: str  # the first of `names`
+    names: tuple[str, ...]  # relative paths in their sources, in the order in which they came
+    label: str | None  # class name, of the first of `names`
     size: int  # bytes of the thumbnail
     sha256: str  # of the thumbnail
     thumbnail: bytes  # PNG or JPEG
+    content: str  # SHA-256 of the encoded image
+
+
+@dataclass(frozen=True)
+class Named:
+    """One input of a source, and what became of it when that source was last looked at."""
+
+    name: str
+    label: str | None  # class name
+    state: str  # changes when the file does
+    outcome: str  # indexed, duplicate, skipped, kept, excluded
+    image_id: int | None  # None where skipped or excluded
+    reason: str | None  # why it was skipped
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A name that the last run took away."""
+
+    source: str
+    name: str
+    image_id: int | None
+    outcome: str  # removed: its image, too; renamed: the image has a new name; dropped: another name is left
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """One image that could not be read when the collection was embedded."""
+    """One file that could not be read."""
 
-    image_id: int
+    source: str
     name: str
     reason: str
 
@@ -49,68 +78,80 @@ class Skipped:
 class Catalogue:
     """A published catalogue, read only. Any thread may use it. It stays readable when its generation is removed."""
 
-    def __init__(self, path: Path) -> None:
-        """Open a file. Raises sqlite3.Error when it does not exist."""
-        self._connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
-        )
-        weakref.finalize(self, self._connection.close)
-        self._turn = threading.Lock()
+    def __init__(self, path: Path, segments: Sequence[Segment]) -> None:
+        """Open a file, for the images of these segments. Raises sqlite3.Error when it does not exist."""
+        self._database, self._segments = Database(path), segments
+        self._firsts = [int(segment.ids[0]) for segment in segments]
 
     def image(self, image_id: int) -> Image:
         """Return one indexed image. Raises NoSuchImage."""
-        columns = "image_id, images.name, classes.name, size, sha256, thumbnail"
-        rows = self._rows(
-            f"SELECT {columns} FROM images LEFT JOIN classes ON class_id = label WHERE image_id = ?", image_id
-        )
-        if not rows:
+        query = "SELECT content FROM images WHERE image_id = ?"
+        if not (found := self._database.rows(query, image_id)):
             raise NoSuchImage(image_id)
-        return Image(*rows[0])
+        names = self._database.rows(f"{NAMES} WHERE image_id = ? ORDER BY name_id", image_id)
+        segment = self._segments[int(np.searchsorted(self._firsts, image_id, side="right")) - 1]
+        query = "SELECT size, sha256, thumbnail FROM thumbnails WHERE image_id = ?"
+        ((size, sha256, thumbnail),) = segment.thumbnails.rows(query, image_id)
+        return Image(
+            image_id=image_id,
+            name=names[0][0],
+            names=tuple(row[0] for row in names),
+            label=names[0][1],
+            size=size,
+            sha256=sha256,
+            thumbnail=thumbnail,
+            content=found[0][0],
+        )
 
     def labels(self) -> NDArray[np.int64]:
-        """Return class ids (n,) int64 in the order of the features' rows; -1 is unknown."""
-        rows = self._rows("SELECT ifnull(label, -1) FROM images ORDER BY image_id")
-        return np.array([row[0] for row in rows], np.int64)
+        """Return class ids (n,) int64 in the order of Generation.ids; -1 is unknown."""
+        first = "SELECT image_id, ifnull(label, -1), min(name_id) FROM names WHERE image_id NOT NULL GROUP BY image_id"
+        return np.array([row[1] for row in self._database.rows(f"{first} ORDER BY image_id")], np.int64)
+
+    def duplicates(self) -> list[tuple[int, tuple[str, ...]]]:
+        """Return the images that have several names, with these, in the order of image ids."""
+        several = "SELECT image_id FROM names WHERE image_id NOT NULL GROUP BY image_id HAVING count(*) > 1"
+        names: dict[int, tuple[str, ...]] = {}
+        query = f"SELECT image_id, name FROM names WHERE image_id IN ({several}) ORDER BY image_id, name_id"
+        for image_id, name in self._database.rows(query):
+            names[image_id] = (*names.get(image_id, ()), name)
+        return list(names.items())
+
+    def sources(self) -> list[str]:
+        """Return the keys of all sources, in the order in which they came."""
+        return [row[0] for row in self._database.rows("SELECT key FROM sources ORDER BY source_id")]
+
+    def names(self, source: str) -> Iterator[Named]:
+        """Yield the inputs of a source in the order in which they came."""
+        last = -1
+        query = f"{NAMES.replace('SELECT', 'SELECT name_id,')} WHERE key = ? AND name_id > ? ORDER BY name_id LIMIT ?"
+        while rows := self._database.rows(query, source, last, PAGE):
+            yield from (Named(*row[1:]) for row in rows)
+            last = rows[-1][0]
+
+    def gone(self) -> list[Gone]:
+        """Return the names that the last run took away, in the order in which they had come."""
+        query = "SELECT key, name, image_id, outcome FROM gone JOIN sources USING (source_id) ORDER BY name_id"
+        return [Gone(*row) for row in self._database.rows(query)]
 
     def skipped(self) -> list[Skipped]:
-        """Return the images that could not be read, in order of image id."""
-        return [Skipped(*row) for row in self._rows(SKIPPED)]
+        """Return the files that could not be read, in the order in which they came."""
+        query = "SELECT key, name, reason FROM names JOIN sources USING (source_id) WHERE outcome = 'skipped'"
+        return [Skipped(*row) for row in self._database.rows(f"{query} ORDER BY name_id")]
 
-    def is_of(self, total: int, identity: Identity) -> bool:
-        """Return True when the collection still has `total` images and none has changed since they were embedded.
+    def excludes(self, source: str) -> bool:
+        """Return True when names of this source were removed by id."""
+        query = "SELECT 1 FROM names JOIN sources USING (source_id) WHERE key = ? AND outcome = 'excluded' LIMIT 1"
+        return bool(self._database.rows(query, source))
 
-        False for a catalogue written before blocks were recorded.
-        """
-        if not self._rows("SELECT name FROM sqlite_master WHERE name = 'blocks'"):
-            return False
-        return self._extent == total == agreed(self._rows(BLOCKS), identity)
+    def ids(self) -> list[int]:
+        """Return the id of every image, ascending."""
+        return [row[0] for row in self._database.rows("SELECT image_id FROM images ORDER BY image_id")]
 
-    def random_ids(self, rng: np.random.Generator, count: int) -> list[int]:
-        """Draw `count` ids of indexed images, with replacement, all equally likely."""
-        drawn: list[int] = []
-        while len(drawn) < count:  # ids have gaps where images were skipped: draw again
-            image_id = int(rng.integers(self._extent))
-            drawn += [row[0] for row in self._rows("SELECT image_id FROM images WHERE image_id = ?", image_id)]
-        return drawn
+    def contents(self) -> set[str]:
+        """Return the content hash of every image."""
+        return {row[0] for row in self._database.rows("SELECT content FROM images")}
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
-
-    @property
-    def _extent(self) -> int:
-        return int(self._rows("SELECT done FROM extent")[0][0])
-
-    def _rows(self, query: str, *values: int) -> list[tuple[Any, ...]]:
-        with self._turn:
-            return self._connection.execute(query, values).fetchall()
-
-
-def agreed(blocks: Sequence[tuple[int, int, str]], identity: Identity) -> int:
-    """Return how many images come before the first recorded block (start, stop, identity) that has changed."""
-    done = 0
-    for start, stop, recorded in blocks:
-        if identity(start, stop) != recorded:
-            break
-        done = stop
-    return done
+        self._database.close()

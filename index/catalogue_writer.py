@@ -1,164 +1,222 @@
-"""The catalogue of a build in progress: it also records how far the build has come, and what each block's images were.
+"""The published catalogue: the one before, less what left, with what a build has recorded. Equal rows give equal bytes.
 
-One transaction adds a block's rows and moves the extent. Nothing in the published file depends on when or where it was
-written: equal rows give equal bytes.
+old_names and old_images are what is kept of the catalogue before; `found` is a row for each entry of the build.
 """
 
-import hashlib
 import os
 import sqlite3
-import weakref
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import files
-from index.catalogue import BLOCKS, SKIPPED, Identity, agreed
+from index.database import uri
+from index.plan import Leaving, Plan
+from index.work import Work
 
-__all__ = ["Block", "CatalogueWriter"]
+__all__ = ["Merged", "attached", "write_catalogue"]
 
-SCHEMA = """
-PRAGMA page_size = 16384;  -- with 4096, a lossless 32 x 32 thumbnail leaves half of its page empty
-CREATE TABLE classes (class_id INTEGER PRIMARY KEY, name TEXT NOT NULL);
-CREATE TABLE images (
-    image_id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL,             -- relative path in the collection
+TABLES = """
+CREATE TABLE {0}.classes (class_id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE {0}.sources (source_id INTEGER PRIMARY KEY, key TEXT NOT NULL);
+CREATE TABLE {0}.images (image_id INTEGER PRIMARY KEY, content TEXT NOT NULL UNIQUE); -- SHA-256 of the encoded image
+CREATE TABLE {0}.names (
+    name_id INTEGER PRIMARY KEY,    -- ascending in the order in which the names came
+    source_id INTEGER NOT NULL,
+    name TEXT NOT NULL,             -- relative path in the source
     label INTEGER,                  -- class_id; NULL where unknown
-    size INTEGER NOT NULL,          -- bytes of the thumbnail
-    sha256 TEXT NOT NULL,           -- of the thumbnail
-    thumbnail BLOB NOT NULL         -- PNG or JPEG
+    state TEXT NOT NULL,            -- changes when the file does
+    image_id INTEGER,
+    outcome TEXT NOT NULL,          -- of the last run over this source: indexed, duplicate, skipped, kept, excluded
+    reason TEXT,                    -- why it was skipped
+    UNIQUE (source_id, name),
+    CHECK ((image_id IS NULL) = (outcome IN ('skipped', 'excluded')))
 );
-CREATE TABLE skipped (image_id INTEGER PRIMARY KEY, name TEXT NOT NULL, reason TEXT NOT NULL);
-CREATE TABLE blocks (start INTEGER PRIMARY KEY, stop INTEGER NOT NULL, identity TEXT NOT NULL);  -- as appended
-CREATE TABLE extent (done INTEGER NOT NULL);  -- images 0 ... done - 1 are in one of the two tables above
-INSERT INTO extent VALUES (0);
+CREATE TABLE {0}.gone (             -- names that the last run took away
+    name_id INTEGER PRIMARY KEY,
+    source_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    image_id INTEGER,
+    outcome TEXT NOT NULL           -- removed: its image, too; renamed: that has a new name; dropped: another is left
+);
 """
+TEMPORARY = """
+CREATE TEMP VIEW old_images AS SELECT * FROM base.images WHERE NOT {fresh};
+CREATE TEMP VIEW old_names AS SELECT * FROM base.names WHERE NOT {fresh} OR outcome = 'excluded';
+CREATE TEMP TABLE leaving (source_id INTEGER, name TEXT, PRIMARY KEY (source_id, name));
+CREATE TEMP TABLE unwanted (image_id INTEGER PRIMARY KEY);
+CREATE TEMP TABLE old_label (label INTEGER PRIMARY KEY, class_id INTEGER);
+CREATE TEMP TABLE own_label (label INTEGER PRIMARY KEY, class_id INTEGER);
+"""
+STAYING = """
+INSERT INTO new.names
+SELECT name_id, source_id, name, class_id, state, iif(unwanted.image_id IS NULL, old.image_id, NULL),
+    CASE WHEN unwanted.image_id NOT NULL THEN 'excluded'
+         WHEN source_id = :source AND old.image_id NOT NULL THEN 'kept' ELSE outcome END, reason
+FROM old_names AS old LEFT JOIN old_label USING (label) LEFT JOIN unwanted ON unwanted.image_id = old.image_id
+WHERE NOT EXISTS (SELECT 1 FROM leaving WHERE leaving.source_id = old.source_id AND leaving.name = old.name)
+    AND NOT (source_id = :source AND EXISTS (SELECT 1 FROM main.entries WHERE entries.name = old.name))
+ORDER BY name_id
+"""
+FOUND = """
+CREATE TEMP TABLE found AS
+SELECT *, CASE
+    WHEN reason NOT NULL THEN 'skipped'
+    WHEN new_id = :first + position THEN 'indexed'
+    WHEN new_id NOT NULL OR old_id IN (SELECT image_id FROM new.names) THEN 'duplicate'
+    WHEN row_number() OVER (PARTITION BY old_id ORDER BY position) > 1 THEN 'duplicate'
+    ELSE 'kept' END AS outcome
+FROM (
+    SELECT entries.position, name, class_id, state, reason, old_images.image_id AS old_id,
+        :first + embedded.position AS new_id,
+        (SELECT name_id FROM old_names AS old WHERE source_id = :source AND old.name = entries.name) AS old_name
+    FROM main.entries LEFT JOIN own_label USING (label) LEFT JOIN main.embedded USING (content)
+        LEFT JOIN old_images USING (content)
+)
+"""
+ARRIVING = """
+INSERT INTO new.names
+SELECT ifnull(old_name, :next + position), :source, name, class_id, state, ifnull(new_id, old_id), outcome, reason
+FROM found ORDER BY position
+"""
+IMAGES = """
+INSERT INTO new.images
+SELECT * FROM old_images WHERE image_id IN (SELECT image_id FROM new.names) ORDER BY image_id
+"""
+GONE = """
+INSERT INTO new.gone
+SELECT name_id, source_id, name, image_id, CASE
+    WHEN image_id IS NULL THEN 'dropped'
+    WHEN image_id NOT IN (SELECT image_id FROM new.images) THEN 'removed'
+    WHEN image_id IN (SELECT old_id FROM found WHERE outcome = 'kept') THEN 'renamed' ELSE 'dropped' END
+FROM old_names JOIN leaving USING (source_id, name) ORDER BY name_id
+"""
+SOURCES = """
+INSERT INTO new.sources
+SELECT * FROM (SELECT * FROM base.sources UNION SELECT :source, :key)
+WHERE source_id IN (SELECT source_id FROM new.names UNION SELECT source_id FROM new.gone) ORDER BY source_id
+"""
+RENAMED = """
+SELECT count(*) FROM found WHERE outcome = 'kept'
+    AND NOT EXISTS (SELECT 1 FROM old_names WHERE name_id = old_name AND image_id = old_id)
+"""
+OUTCOMES = ("indexed", "duplicate", "skipped", "kept", "excluded")
+NO_SOURCE = -1  # the source_id of a run that looks at no source
 
 
-class Block(Protocol):
-    """What embedding the images start <= id < stop gave: n images with features, the others skipped."""
+@dataclass(frozen=True)
+class Merged:
+    """What a catalogue holds that was just written."""
 
-    @property
-    def start(self) -> int: ...
-    @property
-    def stop(self) -> int: ...
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """(n,) int64, ascending."""
-
-    @property
-    def names(self) -> Sequence[str]: ...
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(n,) class ids, -1 unknown."""
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """(n, d)."""
-
-    @property
-    def thumbnails(self) -> Sequence[bytes]: ...
-    @property
-    def skipped(self) -> Sequence[tuple[int, str, str]]:
-        """Image id, name and reason of each image that is not among `ids`."""
-
-    @property
-    def identity(self) -> str:
-        """What the images start <= id < stop were when they were read; it changes when one of them does."""
+    classes: tuple[str, ...]
+    removed: NDArray[np.int64]  # ids of the images that the catalogue before held, and this one does not
+    ledger: Mapping[str, int]
 
 
-class CatalogueWriter:
-    """The catalogue of a build in progress. Each method may raise sqlite3.Error; what was recorded before stays."""
-
-    def __init__(self, path: Path) -> None:
-        """Open the catalogue that `create` made. SQLite undoes an unfinished transaction of a killed process."""
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        self._close = weakref.finalize(self, self._connection.close)  # Python 3.13 warns of what nobody closed
-        self._connection.execute("PRAGMA synchronous = EXTRA")  # a commit returns when it is on the disk
-        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # the journal's file is used again
-
-    @staticmethod
-    def create(path: Path, classes: Sequence[str]) -> None:
-        """Write an empty catalogue."""
-        connection = sqlite3.connect(path)
-        try:
-            connection.executescript(SCHEMA)
-            connection.executemany("INSERT INTO classes VALUES (?, ?)", enumerate(classes))
-            connection.commit()
-        finally:
-            connection.close()
-
-    @property
-    def done(self) -> int:
-        """Images 0 ... done - 1 are recorded, as indexed or as skipped."""
-        return int(self._connection.execute("SELECT done FROM extent").fetchone()[0])
-
-    @property
-    def size(self) -> int:
-        """Bytes of the published file, about."""
-        used = "SELECT (page_count - freelist_count) * page_size"
-        pages = "pragma_page_count, pragma_freelist_count, pragma_page_size"
-        return int(self._connection.execute(f"{used} FROM {pages}").fetchone()[0])
-
-    def ids(self) -> NDArray[np.int64]:
-        """Return the ids (n,) of the indexed images, ascending. Row i of the features belongs to the i-th of them."""
-        rows = self._connection.execute("SELECT image_id FROM images ORDER BY image_id")
-        return np.fromiter((row[0] for row in rows), np.int64)
-
-    def first_reason(self) -> str:
-        """Return the name of the first image that could not be read, and why."""
-        found = self._connection.execute(SKIPPED).fetchone()
-        return f"{found[1]}: {found[2]}" if found else "there are none"
-
-    def agreed(self, identity: Identity) -> int:
-        """Return how many images at the start of the collection are recorded and unchanged, in whole blocks."""
-        return agreed(self._connection.execute(BLOCKS).fetchall(), identity)
-
-    def identity(self) -> str:
-        """Return the SHA-256 of the recorded blocks' identities."""
-        blocks = self._connection.execute(BLOCKS).fetchall()
-        return hashlib.sha256("".join(recorded for _, _, recorded in blocks).encode()).hexdigest()
-
-    def keep(self, done: int) -> None:
-        """Forget the images from id `done` on, in one transaction that is synced to the disk."""
-        with self._transaction():
-            for table, column in (("images", "image_id"), ("skipped", "image_id"), ("blocks", "start")):
-                self._connection.execute(f"DELETE FROM {table} WHERE {column} >= ?", (done,))
-            self._connection.execute("UPDATE extent SET done = ?", (done,))
-
-    def record(self, block: Block) -> None:
-        """Add a block's rows and move the extent to its stop, in one transaction that is synced to the disk."""
-        labels = [None if label < 0 else int(label) for label in block.labels]
-        hashes = [hashlib.sha256(thumbnail).hexdigest() for thumbnail in block.thumbnails]
-        sizes = [len(thumbnail) for thumbnail in block.thumbnails]
-        rows = zip(block.ids.tolist(), block.names, labels, sizes, hashes, block.thumbnails, strict=True)
-        with self._transaction():
-            self._connection.executemany("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", rows)
-            self._connection.executemany("INSERT INTO skipped VALUES (?, ?, ?)", block.skipped)
-            self._connection.execute("INSERT INTO blocks VALUES (?, ?, ?)", (block.start, block.stop, block.identity))
-            self._connection.execute("UPDATE extent SET done = ?", (block.stop,))
-
-    def write_to(self, path: Path) -> None:
-        """Write the published file: equal rows give equal bytes, however often the build was interrupted."""
+@contextmanager
+def attached(connection: sqlite3.Connection, name: str, path: Path | None, *, new: bool = False) -> Iterator[None]:
+    """Attach a published SQLite file, a new one in its place, or, without a path, an empty database in memory."""
+    if new and path is not None:
         path.unlink(missing_ok=True)
-        self._connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(path),))  # a path need not be UTF-8
+        place: str | bytes = os.fsencode(path.absolute())  # a path need not be UTF-8
+    else:
+        place = ":memory:" if path is None else uri(path)
+    connection.execute(f"ATTACH CAST(? AS TEXT) AS {name}", (place,))
+    try:
+        if new:
+            connection.execute(f"PRAGMA {name}.journal_mode = MEMORY")  # a file that is not finished is written anew
+            connection.execute(f"PRAGMA {name}.synchronous = OFF")
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        connection.execute(f"DETACH {name}")
+    if new and path is not None:
         files.sync(path)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._close()  # once, so not again in whichever thread collects the garbage
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
+def write_catalogue(work: Work, path: Path, base: Path | None, plan: Plan, leaving: Leaving) -> Merged:
+    """Write the catalogue of a build that is recorded whole. Raises sqlite3.Error, OSError."""
+    connection = work.connection
+    with attached(connection, "base", base), attached(connection, "new", path, new=True):
         try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
+            if base is None:
+                connection.executescript(TABLES.format("base"))
+            connection.executescript("BEGIN;" + TABLES.format("new") + TEMPORARY.format(fresh=int(plan.fresh)))
+            return _merge(connection, plan, leaving)
+        finally:
+            _drop_temporary(connection)
+
+
+def _merge(connection: sqlite3.Connection, plan: Plan, leaving: Leaving) -> Merged:
+    classes = _classes(connection, plan)
+    keys = {key: number for number, key in connection.execute("SELECT * FROM base.sources")}
+    source = NO_SOURCE if plan.source is None else keys.get(plan.source, max(keys.values(), default=0) + 1)
+    gone = [(keys[key], name) for key, names in leaving.names.items() for name in names]
+    connection.executemany("INSERT INTO leaving VALUES (?, ?)", gone)
+    connection.executemany("INSERT INTO unwanted VALUES (?)", [(image_id,) for image_id in leaving.ids])
+    following = connection.execute("SELECT ifnull(max(name_id) + 1, 0) FROM base.names").fetchone()[0]
+    values = {"source": source, "key": plan.source, "first": plan.first_id, "next": following}
+    for statement in (STAYING, FOUND, ARRIVING, IMAGES):
+        connection.execute(statement, values)
+    new_images = "INSERT INTO new.images SELECT ? + position, content FROM main.embedded ORDER BY position"
+    connection.execute(new_images, (plan.first_id,))
+    connection.execute(GONE)
+    connection.execute(SOURCES, values)
+    connection.execute("CREATE INDEX new.names_of_images ON names (image_id)")
+    lost = "SELECT image_id FROM old_images WHERE image_id NOT IN (SELECT image_id FROM new.images) ORDER BY image_id"
+    removed = np.array([row[0] for row in connection.execute(lost)], np.int64)
+    counts = dict(
+        connection.execute("SELECT outcome, count(*) FROM new.names WHERE source_id = ? GROUP BY outcome", (source,))
+    )
+    renamed = connection.execute(RENAMED).fetchone()[0]
+    connection.execute("COMMIT")
+    ledger = {"inputs": plan.kept + plan.total, **{outcome: counts.get(outcome, 0) for outcome in OUTCOMES}}
+    return Merged(classes, removed, {**ledger, "removed": len(removed), "renamed": renamed})
+
+
+def _classes(connection: sqlite3.Connection, plan: Plan) -> tuple[str, ...]:
+    """Write the classes: those of before, then new ones. Fill old_label and own_label, which lead to them."""
+    old = [row[0] for row in connection.execute("SELECT name FROM base.classes ORDER BY class_id")]
+    if plan.fresh:
+        used = "SELECT DISTINCT label FROM old_names WHERE label NOT NULL ORDER BY label"
+        excluded = [old[label] for (label,) in connection.execute(used)]
+        classes, own = list(plan.classes), list(range(len(plan.classes)))
+        classes += [name for name in dict.fromkeys(excluded) if name not in classes]
+        of_old = [classes.index(name) if name in classes else None for name in old]
+    else:
+        classes, own = _joined(old, plan.classes)
+        of_old = list(range(len(old)))
+    connection.executemany("INSERT INTO new.classes VALUES (?, ?)", enumerate(classes))
+    connection.executemany("INSERT INTO old_label VALUES (?, ?)", enumerate(of_old))
+    connection.executemany("INSERT INTO own_label VALUES (?, ?)", enumerate(own))
+    return tuple(classes)
+
+
+def _joined(old: Sequence[str], own: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Return the old classes and behind them the new ones of `own`, and where each of `own` is among them.
+
+    Two classes may have one name: the first of `own` is then the first of old, and so on.
+    """
+    classes, places, seen = list(old), list[int](), Counter[str]()
+    for name in own:
+        there = [place for place, other in enumerate(classes) if other == name]
+        if seen[name] == len(there):
+            there.append(len(classes))
+            classes.append(name)
+        places.append(there[seen[name]])
+        seen[name] += 1
+    return classes, places
+
+
+def _drop_temporary(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+    for kind, name in connection.execute("SELECT type, name FROM temp.sqlite_master").fetchall():
+        if kind != "index":
+            connection.execute(f"DROP {kind} temp.{name}")

@@ -1,119 +1,103 @@
 """One generation of a bundle: a self-contained folder that never changes once it is published.
 
-manifest.json           what is in it: sizes and SHA-256 of the files, fingerprints of what they were made from
+manifest.json           what is in it, and the size and SHA-256 of each other file
 checkpoint.safetensors  the network that made the features
-features.npy            float32 (n, d); row i belongs to the i-th id
-ids.npy                 int64 (n,), ascending
-catalogue.sqlite        labels, thumbnails, list of skipped images
+segments/               the rows
+removed.npy             int64 (m,), ascending: image ids that segments hold and the collection no longer has
+catalogue.sqlite        names, labels, what became of each input
+and what index.layout.prepare and the build's measurement have written
 """
 
-import hashlib
-import json
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from index.catalogue import Catalogue
+from index.catalogue import Catalogue, NoSuchImage
+from index.manifest import MANIFEST, BadBundle, Manifest, Part, fingerprint
+from index.segments import Segment, folder
 
-__all__ = ["FILES", "MANIFEST", "BadBundle", "Generation", "Manifest", "fingerprint"]
+__all__ = ["CATALOGUE", "CHECKPOINT", "REMOVED", "Generation"]
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-FILES = {
-    "checkpoint": "checkpoint.safetensors",
-    "features": "features.npy",
-    "ids": "ids.npy",
-    "catalogue": "catalogue.sqlite",
-}
-
-
-class BadBundle(ValueError):
-    """The bundle is missing, damaged, not of this format, or cannot be written; the message says which part."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a generation holds, as manifest.json records it."""
-
-    number: int
-    created: str  # UTC, ISO 8601
-    rows: int  # n
-    width: int  # d
-    classes: tuple[str, ...]
-    inputs: Mapping[str, str]  # fingerprints of what it was built from: weights, recipe, images
-    fingerprints: Mapping[str, str]  # `inputs`, and the SHA-256 of each of FILES
-    sizes: Mapping[str, int]  # bytes of each of FILES
-    engine: str = "torch"  # that computed the features; the manifests of 0.1.0 do not say it, it was torch
-    format: int = FORMAT
-
-    def to_json(self) -> str:
-        """Return the text of manifest.json."""
-        return json.dumps(asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def read(cls, path: Path) -> "Manifest":
-        """Read manifest.json. Raises BadBundle for a file that is missing, damaged or of another format."""
-        try:
-            fields = json.loads(path.read_text())
-            if fields["format"] != FORMAT:
-                raise BadBundle(f"{path}: its format is {fields['format']!r}, this code reads {FORMAT}")
-            return cls(**{**fields, "classes": tuple(fields["classes"])})
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            if isinstance(error, BadBundle):
-                raise
-            raise BadBundle(f"{path}: not a manifest: {error!r}") from error
+CHECKPOINT, REMOVED, CATALOGUE = "checkpoint.safetensors", "removed.npy", "catalogue.sqlite"
 
 
 class Generation:
-    """A published generation, opened for reading; it stays readable after it has been removed from disk."""
+    """A generation, opened for reading; it stays readable after it has been removed from disk."""
 
-    def __init__(self, path: Path, *, verify: bool = False) -> None:
-        """Check the size of every file and, with `verify`, its SHA-256. Raises BadBundle."""
+    def __init__(self, path: Path) -> None:
+        """Check the size of every file. Nothing is read that grows with n but image ids. Raises BadBundle."""
         self.path = path
-        self.manifest = Manifest.read(path / MANIFEST)
-        self.number = self.manifest.number
-        for part in FILES:
-            self._check(part, verify)
-        self.checkpoint = path / FILES["checkpoint"]
-        rows, width = self.manifest.rows, self.manifest.width
-        self.features: NDArray[np.float32] = self._mapped("features", np.float32, (rows, width))  # (n, d), read only
-        self.ids: NDArray[np.int64] = np.array(self._mapped("ids", np.int64, (rows,)))  # (n,)
+        self.manifest = manifest = Manifest.read(path / MANIFEST)
+        self.number = manifest.number
+        for name, part in manifest.parts.items():
+            _check_size(path / name, part)
+        self.checkpoint = path / CHECKPOINT
+        self.segments = tuple(Segment(path / folder(name)) for name in manifest.segments)
+        self.removed, self.ids = self._ids()  # (m,) and (n,) int64, ascending
         try:
-            self.catalogue = Catalogue(path / FILES["catalogue"])
+            self.catalogue = Catalogue(path / CATALOGUE, self.segments)
         except sqlite3.Error as error:
-            raise BadBundle(f"{path}: its catalogue cannot be opened: {error}") from error
+            raise BadBundle(f"{path / CATALOGUE}: cannot be opened: {error}") from error
+
+    def rows(self, ids: ArrayLike) -> NDArray[np.float32]:
+        """Image ids (k,) -> their features (k, d). Raises NoSuchImage for an id that is not in the collection."""
+        wanted = np.asarray(ids, np.int64)
+        _, known = _places(wanted, self.ids)
+        if not known.all():
+            raise NoSuchImage(int(wanted[~known][0]))
+        out = np.empty((len(wanted), self.manifest.width), np.float32)
+        for segment in self.segments:
+            rows, here = _places(wanted, segment.ids)
+            out[here] = segment.features[rows[here]]
+        return out
+
+    def all_rows(self) -> NDArray[np.float32]:
+        """Return the features (n, d) in the order of `ids`: mapped where one segment is all, else a copy."""
+        return self.segments[0].features if len(self.segments[0].ids) == len(self.ids) else self.rows(self.ids)
+
+    def verify(self) -> None:
+        """Read every file, and compare its SHA-256. Raises BadBundle."""
+        for name, part in self.manifest.parts.items():
+            try:
+                found = fingerprint(self.path / name)
+            except OSError as error:
+                raise BadBundle(f"{self.path / name}: cannot be read: {error.strerror}") from error
+            if found != part.sha256:
+                raise BadBundle(f"{self.path / name}: not the file that was published (its SHA-256 differs)")
 
     def close(self) -> None:
-        """Close the catalogue. The arrays can still be used."""
+        """Close the catalogue and the thumbnails. The arrays can still be used."""
         self.catalogue.close()
+        for segment in self.segments:
+            segment.close()
 
-    def _check(self, part: str, verify: bool) -> None:
-        file = self.path / FILES[part]
-        if not file.is_file():
-            raise BadBundle(f"{file}: the {part} file is missing")
-        size, expected = file.stat().st_size, self.manifest.sizes.get(part)
-        if size != expected:
-            raise BadBundle(f"{file}: the {part} file has {size} bytes where the manifest says {expected}")
-        if verify and fingerprint(file) != self.manifest.fingerprints.get(part):
-            raise BadBundle(f"{file}: the {part} file is not the one that was published (its SHA-256 differs)")
-
-    def _mapped(self, part: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
-        file = self.path / FILES[part]
+    def _ids(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the image ids that are removed, and those that are in the collection. Raises BadBundle."""
         try:
-            array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise BadBundle(f"{file}: the {part} file cannot be read: {error}") from error
-        if array.dtype != dtype or array.shape != shape:
-            raise BadBundle(f"{file}: the {part} are {array.dtype} {array.shape}, the manifest says {shape}")
-        return array
+            removed = np.load(self.path / REMOVED, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise BadBundle(f"{self.path / REMOVED}: cannot be read: {error}") from error
+        held = np.concatenate([np.zeros(0, np.int64), *(segment.ids for segment in self.segments)])
+        widths = {segment.features.shape[1] for segment in self.segments}
+        ids = held[~np.isin(held, removed, kind="sort")]
+        if len(ids) != self.manifest.rows or widths - {self.manifest.width}:
+            found = f"{len(ids)} rows of {' or '.join(map(str, sorted(widths)))} numbers"
+            raise BadBundle(f"{self.path}: {found}, the manifest says {self.manifest.rows} of {self.manifest.width}")
+        if np.any(np.diff(held) <= 0):
+            raise BadBundle(f"{self.path}: the image ids of its segments do not ascend")
+        return removed, ids
 
 
-def fingerprint(file: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal. Raises OSError."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _places(wanted: NDArray[np.int64], ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Wanted ids (k,) -> where each would be among ids (n,), n >= 1, ascending, and whether it is there."""
+    rows = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    return rows, ids[rows] == wanted
+
+
+def _check_size(file: Path, part: Part) -> None:
+    if not file.is_file():
+        raise BadBundle(f"{file}: missing")
+    if (size := file.stat().st_size) != part.bytes:
+        raise BadBundle(f"{file}: {size} bytes, where the manifest says {part.bytes}")

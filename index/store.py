@@ -1,16 +1,35 @@
-"""Bundles: folders in which the features of a collection are built, published, found and rolled back."""
+"""Bundles: folders in which the features of a collection are built, published, found, changed and rolled back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from index.assembly import Measure
 from index.building import Building
-from index.bundle_folder import BundleFolder, writing
+from index.bundle_folder import BundleFolder, Busy, writing
 from index.catalogue import Identity
-from index.generation import BadBundle, Generation
-from index.plan import Plan
+from index.changes import Changes, Entries, changes_of
+from index.generation import Generation
+from index.layout import Layout
+from index.manifest import MANIFEST, BadBundle, Manifest, OldFormat
+from index.plan import Leaving, Plan
+from index.work import Work
 
-__all__ = ["Bundle"]
+__all__ = ["Bundle", "Published"]
+
+FLAT = Layout()
+
+
+@dataclass(frozen=True)
+class Published:
+    """A generation of a bundle, as a list of them shows it."""
+
+    number: int
+    is_current: bool
+    created: str = ""  # UTC, ISO 8601
+    rows: int = 0
+    problem: str | None = None  # why nothing else is known
 
 
 class Bundle:
@@ -25,53 +44,124 @@ class Bundle:
         number = self._folder.current()
         if number is None:
             raise BadBundle(f"{self.path}: no index here; scripts/build_index.py builds one")
-        return Generation(self._folder.path(number), verify=verify)
+        generation = Generation(self._folder.path(number))
+        if verify:
+            generation.verify()
+        return generation
 
-    def holds(self, inputs: Mapping[str, str], total: int, identity: Identity) -> bool:
-        """Return True when `begin` with these arguments would build the current generation again.
+    def compare(
+        self,
+        inputs: Mapping[str, str],
+        *,
+        engine: str | None,
+        source: str,
+        total: int,
+        entries: Entries,
+        layout: Layout | None = None,
+    ) -> Changes:
+        """Return what `begin` would have to do to bring the current generation up to date with a source.
 
-        All its images are asked for by `identity`. False, too, where its files do not have their sizes.
+        inputs: fingerprints of what the features depend on beside the images. engine: what would compute them; None is
+        whichever did. source: a key that tells this source from others. entries: called for the `total` inputs of it,
+        where they have to be known. layout: how the rows should be laid out; None is as they are. A generation of
+        format 1 counts as none. Raises BadBundle for one that is damaged, and where two inputs have one name.
         """
+        number = self._folder.current()
+        everything = Changes(source, range(total), base=number)
+        if number is None:
+            return everything
         try:
             generation = self.current()
-        except BadBundle:
-            return False
+        except OldFormat:
+            return everything
+        except BadBundle as error:
+            raise BadBundle(
+                f"{error}; go back to the generation before, or delete {self.path} to start over"
+            ) from error
         with closing(generation):
-            known = inputs.items() <= generation.manifest.inputs.items()
-            return known and generation.catalogue.is_of(total, identity)
+            manifest, catalogue = generation.manifest, generation.catalogue
+            fresh = dict(manifest.inputs) != dict(inputs) or engine not in (None, manifest.engine)
+            if fresh and not catalogue.excludes(source):
+                return everything
+            relayout = layout is not None and asdict(layout) != manifest.index
+            return replace(changes_of(catalogue, source, entries, number, fresh=fresh), relayout=relayout)
 
     def begin(
         self,
         inputs: Mapping[str, str],
         checkpoint: Path,
         *,
-        total: int,
+        changes: Changes,
         identity: Identity,
         width: int,
         engine: str,
         classes: Sequence[str],
+        layout: Layout = FLAT,
     ) -> Building:
         """Start a generation, or continue the one that was begun: after its unchanged blocks, see Building.done.
 
         inputs: fingerprints of what the features depend on beside the images, `weights` and `recipe` among them.
-        checkpoint: the file that is copied into the generation. total: images in the collection. identity: what images
-        start <= id < stop are now; asked for blocks that are done. width: d. engine: what computes the features; it
-        starts over what another engine began. Raises Busy while another process builds, DiskFull when the disk is too
-        small for the rest, BadBundle when the checkpoint is missing or the folder cannot be written.
+        checkpoint: the file that is copied into the generation. changes: what `compare` has found. identity: what the
+        images start <= i < stop of the work list `changes.new` are now; asked for blocks that are done. width: d.
+        engine: what computes the features; it starts over what another engine began. classes: the source's. Raises Busy
+        while another process builds, and where one has published since `compare`; DiskFull when the disk is too small
+        for the rest; BadBundle when the checkpoint is missing or the folder cannot be written.
         """
         if missing := {"weights", "recipe"} - set(inputs):
             raise BadBundle(f"the inputs' fingerprints lack {' and '.join(sorted(missing))}")
         if not checkpoint.is_file():
             raise BadBundle(f"{checkpoint}: no such checkpoint")
+        leaving = Leaving({changes.source: changes.gone} if changes.gone else {})
         with writing(self.path), ExitStack() as undo:
             lock = undo.enter_context(self._folder.lock())
-            self._folder.current()  # a CURRENT that cannot be read is told before the work, not after it
-            number = max(self._folder.numbers(), default=0) + 1
-            plan = Plan(number, dict(inputs), total, width, engine, tuple(classes))
-            building = undo.enter_context(Building(self._folder, plan, checkpoint, lock, identity))
+            if (base := self._base(changes.base)) is not None:
+                undo.callback(base.close)
+            number, first_id = self._folder.following()
+            plan = Plan(
+                number=number,
+                base=changes.base,
+                fresh=changes.fresh,
+                source=changes.source,
+                first_id=first_id,
+                inputs=dict(inputs),
+                total=len(changes.new),
+                kept=changes.kept,
+                width=width,
+                engine=engine,
+                classes=tuple(classes),
+                index=asdict(layout),
+                leaving=leaving.fingerprint(),
+            )
+            building = undo.enter_context(Building(self._folder, plan, leaving, checkpoint, base, lock, identity))
             building.check_room()
             undo.pop_all()
             return building
+
+    def remove(self, ids: Iterable[int], measure: Measure | None = None) -> Generation:
+        """Publish a generation without these images. Their names are remembered, and stay out until a file changes.
+
+        Raises BadBundle for an id that is not in the collection, and where no image would be left; Busy, DiskFull.
+        """
+        return self._without(Leaving(ids=sorted(set(ids))), measure)
+
+    def forget(self, gone: Mapping[str, Collection[str]], measure: Measure | None = None) -> Generation:
+        """Publish a generation without these names, by source, and without the images that then have no name.
+
+        Raises BadBundle for a name that is not in the collection, and where no image would be left; Busy, DiskFull.
+        """
+        return self._without(Leaving({source: tuple(names) for source, names in gone.items()}), measure)
+
+    def generations(self) -> list[Published]:
+        """Return the published generations in order. Raises BadBundle where CURRENT cannot be read."""
+        current, found = self._folder.current(), list[Published]()
+        for number in self._folder.numbers():
+            try:
+                manifest = Manifest.read(self._folder.path(number) / MANIFEST)
+            except BadBundle as error:
+                found.append(Published(number, number == current, problem=str(error)))
+            else:
+                found.append(Published(number, number == current, manifest.created, manifest.rows))
+        return found
 
     def roll_back(self) -> Generation:
         """Make the generation before the current one current again. Raises BadBundle if there is none, Busy."""
@@ -83,3 +173,56 @@ class Bundle:
             generation = Generation(self._folder.path(earlier[-1]))
             self._folder.point(earlier[-1])
         return generation
+
+    def prune(self) -> list[int]:
+        """Remove all generations but the current one, and return their numbers. Raises BadBundle, Busy."""
+        with writing(self.path), self._folder.lock(), closing(self.current()) as current:
+            others = [number for number in self._folder.numbers() if number != current.number]
+            self._folder.remove(others)
+        return others
+
+    def _without(self, leaving: Leaving, measure: Measure | None) -> Generation:
+        with writing(self.path), ExitStack() as undo:
+            lock = undo.enter_context(self._folder.lock())
+            base = undo.enter_context(closing(self.current()))
+            leaving.check(base.catalogue)
+            self._refuse_unfinished(base.number)
+            number, first_id = self._folder.following()
+            plan = Plan(
+                number=number,
+                base=base.number,
+                fresh=False,
+                source=None,
+                first_id=first_id,
+                inputs=base.manifest.inputs,
+                total=0,
+                kept=0,
+                width=base.manifest.width,
+                engine=base.manifest.engine,
+                classes=(),
+                index=base.manifest.index,
+                leaving=leaving.fingerprint(),
+            )
+            with Building(self._folder, plan, leaving, base.checkpoint, base, lock, lambda *_: "") as building:
+                return building.publish(measure)
+
+    def _base(self, number: int | None) -> Generation | None:
+        """Open the generation that was compared. Raises Busy where another one is current now, BadBundle."""
+        current = self._folder.current()
+        if number != current:
+            raise Busy(f"{self.path}: generation {current} is current now, not {number}; run it again")
+        try:
+            return None if current is None else self.current()
+        except OldFormat:
+            return None
+
+    def _refuse_unfinished(self, current: int) -> None:
+        """Raise BadBundle where a build that starts from this generation has blocks that would be lost."""
+        root = self._folder.building
+        found = Plan.read(root / "plan.json")
+        if found is None or not found.total or found.base != current or self._folder.path(found.number).exists():
+            return
+        with closing(Work(root / "work.sqlite")) as record:
+            done = record.done
+        if done:
+            raise BadBundle(f"{root}: {done} of {found.total} images are done: finish that build, or delete it first")

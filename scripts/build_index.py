@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from index import Bundle, Generation
+from index import Bundle, Changes, Generation
 from model import Checkpoint, Embedder, Source, embed_collection, load_checkpoint, open_source
 from model.allocator import keep_freed_memory
 from model.checkpoint import save
@@ -62,14 +62,29 @@ def watched(source: Source, report: Report) -> Iterator[Callable[[int, int], str
             report("check", checked, checked)  # the end, wherever it is: where something has changed, say
 
 
-def build(embedder: Embedder, source: Source, bundle: Bundle, file: Path, report: Report) -> Generation:
-    """Embed the rest of the collection block by block, and publish it with the checkpoint `file`. Raises BadBundle."""
-    inputs, total = embedder.checkpoint.fingerprints(), len(source)
-    with watched(source, report) as identity:
+def compared(bundle: Bundle, checkpoint: Checkpoint, source: Source, key: str, engine: str | None) -> Changes:
+    """Compare the bundle with a source called `key`. Raises BadBundle."""
+
+    def entries() -> Iterator[tuple[str, str | None, str]]:
+        for name, label, state in source.entries():
+            yield name, source.classes[label] if label >= 0 else None, state
+
+    inputs = checkpoint.fingerprints()
+    return bundle.compare(inputs, engine=engine, source=key, total=len(source), entries=entries)
+
+
+def build(embedder: Embedder, source: Source, key: str, bundle: Bundle, file: Path, report: Report) -> Generation:
+    """Embed block by block what is new in a source called `key`, and publish it with the checkpoint `file`.
+
+    Raises BadBundle.
+    """
+    changes = compared(bundle, embedder.checkpoint, source, key, embedder.engine)
+    work, total = source.subset(changes.new), len(changes.new)
+    with watched(work, report) as identity:
         begun = bundle.begin(
-            inputs,
+            embedder.checkpoint.fingerprints(),
             file,
-            total=total,
+            changes=changes,
             identity=identity,
             width=embedder.width,
             engine=embedder.engine,
@@ -77,7 +92,7 @@ def build(embedder: Embedder, source: Source, bundle: Bundle, file: Path, report
         )
     with begun as building:
         report("embed", building.done, total)
-        with closing(embed_collection(embedder, source, building.done)) as blocks:
+        with closing(embed_collection(embedder, work, building.done, building.known())) as blocks:
             for block in blocks:
                 building.append(block)
                 report("embed", building.done, total)
@@ -128,22 +143,21 @@ def job(config: Config) -> None:
     given = load_checkpoint(checkpoint)
     trained = replace(given, recipe=replace(given.recipe, precision=config.precision))
     source = collection(config, trained.recipe.stored)
-    with watched(source, counting("images")) as identity:
-        is_held = bundle.holds(trained.fingerprints(), len(source), identity)
-    if is_held:
+    key = str(config.images.resolve())
+    if compared(bundle, trained, source, key, None).empty:
         generation, did = bundle.current(), "holds this network's features of these images already: nothing to do"
     else:
         embedder = Embedder(trained, config.device, config.engine)
         with file_of(trained, checkpoint, given.recipe.precision) as file:
-            generation = build(embedder, source, bundle, file, counting("images"))
+            generation = build(embedder, source, key, bundle, file, counting("images"))
         did = f"published in {time.monotonic() - begun:.1f} s by {embedder.engine} on {embedder.device}"
     skipped = generation.catalogue.skipped()
     for image in skipped[:SHOWN]:
         print(f"  skipped {image.name}: {image.reason}")
     if len(skipped) > SHOWN:
-        print(f"  and {len(skipped) - SHOWN:,} more, in the table skipped of {generation.path / 'catalogue.sqlite'}")
+        print(f"  and {len(skipped) - SHOWN:,} more, in the table names of {generation.path / 'catalogue.sqlite'}")
     print(f"{config.bundle}: generation {generation.number} {did}")
-    rows, width = generation.features.shape
+    rows, width = generation.manifest.rows, generation.manifest.width
     print(f"{rows:,} images indexed, {len(skipped):,} skipped, {width} numbers each")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Bundle, FlatIndex, Generation, Image, NoSuchImage, Searcher, gpus_of
+from index import Bundle, FlatIndex, Generation, Image, Searcher, gpus_of
 from model import Checkpoint, Embedder, load_checkpoint
 from service.settings import Settings
 
@@ -58,7 +58,7 @@ class Engine:
         self.checkpoint = embedder.checkpoint
         self.device, self.network_engine, self.search_device = embedder.device, embedder.engine, searcher.device
         self.manifest = generation.manifest
-        self.model = self.manifest.fingerprints["weights"][:SHORT]
+        self.model = self.manifest.inputs["weights"][:SHORT]
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
         """Decode an image: bytes -> (S, S, 3) uint8. Raises BadImage, TooManyPixels."""
@@ -79,12 +79,14 @@ class Engine:
 
         Only the network's last layer is computed.
         """
-        features = self._stored(np.array([image_id]))
+        features = self._generation.rows([image_id])
         return Inference(self._embedder.probabilities_of(features)[0], features[0])
 
     def predicted(self, ids: NDArray[np.int64]) -> list[Predicted]:
         """What the network sees in the indexed images ids (n,), from their stored features. Raises NoSuchImage."""
-        probabilities = self._embedder.probabilities_of(self._stored(ids))  # one matrix product for all of them
+        probabilities = self._embedder.probabilities_of(
+            self._generation.rows(ids)
+        )  # one matrix product for all of them
         best = probabilities.argmax(axis=1)
         return [Predicted(int(n), float(row[n])) for n, row in zip(best, probabilities, strict=True)]
 
@@ -100,19 +102,11 @@ class Engine:
 
     def any_indexed(self, rng: np.random.Generator) -> Image:
         """Draw an indexed image, all equally likely."""
-        return self.indexed(self._generation.catalogue.random_ids(rng, 1)[0])
+        return self.indexed(int(rng.choice(self._generation.ids)))
 
     def close(self) -> None:
         """Close the catalogue."""
         self._generation.close()
-
-    def _stored(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Ids of indexed images (n,) -> their features (n, F)."""
-        known = self._generation.ids
-        rows = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        if (strange := ids[known[rows] != ids]).size:
-            raise NoSuchImage(int(strange[0]))
-        return np.array(self._generation.features[rows])
 
 
 def load_engine(settings: Settings) -> Engine:
@@ -129,7 +123,7 @@ def load_engine(settings: Settings) -> Engine:
         gpus = gpus_of(embedder.device)
         if embedder.device != "cpu" and not gpus:
             logging.getLogger(__name__).warning("FAISS cannot use %s here: the CPU searches", embedder.device)
-        searcher = FlatIndex(generation.features, generation.ids, gpus=gpus, float16=settings.float16)
+        searcher = FlatIndex(generation.all_rows(), generation.ids, gpus=gpus, float16=settings.float16)
         engine = Engine(embedder, generation, searcher, max_pixels=settings.max_pixels)
         side = checkpoint.recipe.stored
         blank = np.zeros((side, side, 3), np.uint8)

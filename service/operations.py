@@ -47,7 +47,7 @@ async def version(engine: deps.EngineDep) -> schemas.Version:
             width=manifest.width,
             device=engine.search_device,
             engine=manifest.engine,
-            fingerprints=dict(manifest.fingerprints),
+            fingerprints={**manifest.inputs, **{name: part.sha256 for name, part in manifest.parts.items()}},
         ),
     )
 

@@ -79,7 +79,7 @@ def packed_forms(source: Source, embedder: Embedder, scratch: Path) -> dict[str,
     checkpoint.save(saved, embedder.checkpoint)
 
     def published() -> int:
-        build(embedder, source, Bundle(scratch / str(next(numbers))), saved, lambda *_: None).close()
+        build(embedder, source, "images", Bundle(scratch / str(next(numbers))), saved, lambda *_: None).close()
         return len(source)
 
     return {

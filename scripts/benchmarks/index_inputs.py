@@ -31,7 +31,7 @@ def inputs(config: Index) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     checkpoint = load_checkpoint(generation.checkpoint)
     check_size(str(config.bundle), checkpoint, packed)
     images = held_out(packed, config.split)[0][: max(config.checked, config.batch)]
-    return generation.features, Embedder(checkpoint, "cpu")(images)[1]
+    return generation.all_rows(), Embedder(checkpoint, "cpu")(images)[1]
 
 
 def _loaded(path: Path) -> NDArray[np.float32]:

@@ -64,7 +64,7 @@ def measure(config: Retrieval) -> Retrieved:
     images, labels = held_out(packed, config.split)
     embedder = Embedder(checkpoint, config.device)
     gpus = gpus_of(embedder.device)
-    searcher, opening = timed(lambda: FlatIndex(generation.features, generation.ids, gpus=gpus))
+    searcher, opening = timed(lambda: FlatIndex(generation.all_rows(), generation.ids, gpus=gpus))
     (probabilities, features), embedding = timed(lambda: embedder(images))
     found, searching = timed(lambda: nearest(searcher, features))
     scores = scores_of(probabilities, labels) if same_classes(checkpoint.classes, packed.classes) else None
@@ -159,7 +159,7 @@ def mean_of(shares: NDArray[np.float64]) -> Figure:
 
 def as_brute_force(generation: Generation, features: NDArray[np.float32], found: NDArray[np.int64]) -> Count:
     """Rows of `found` (n, K) that hold the ids which the definition gives for `features` (n, F)."""
-    _, expected = exact.nearest(generation.features, generation.ids, features, K)
+    _, expected = exact.nearest(generation.all_rows(), generation.ids, features, K)
     return Count(int((found == expected).all(axis=1).sum()), len(expected))
 
 
@@ -182,7 +182,7 @@ def finding_themselves(generation: Generation, searcher: Searcher, checked: int)
     """Indexed images, drawn at random, that are their own nearest neighbour at distance 0."""
     count = min(checked, len(generation.ids))
     rows = np.sort(np.random.default_rng(0).choice(len(generation.ids), count, replace=False))
-    distances, ids = searcher.search(np.asarray(generation.features[rows]), 1)
+    distances, ids = searcher.search(np.asarray(generation.all_rows()[rows]), 1)
     first = (ids[:, 0] == generation.ids[rows]) & (distances[:, 0] == 0)
     return Count(int(first.sum()), count)
 
@@ -199,11 +199,11 @@ def single_requests(
 
     They are timed one after the other, not in turn, because the idle threads of one library would slow the next.
     """
-    lengths = np.einsum("nd,nd->n", generation.features, generation.features)  # without a copy of the features
+    lengths = np.einsum("nd,nd->n", generation.all_rows(), generation.all_rows())  # without a copy of the features
     requests: list[Work] = [
         lambda: len(embedder(image)[1]),
         lambda: len(searcher.search(query, K)[1]),
-        lambda: len(in_numpy(generation.features, lengths, query, K)),
+        lambda: len(in_numpy(generation.all_rows(), lengths, query, K)),
     ]
     embed, search, numpy = (in_turn({"": request}, rounds, warm_up=3)[""] for request in requests)
     return embed, search, numpy

@@ -30,7 +30,7 @@ def test_the_python_page_runs_as_it_stands(
     exec(compile(code, str(PAGE), "exec"), left)
 
     generation = left["generation"]
-    distances, ids = exact.nearest(generation.features, generation.ids, left["features"], 6)
+    distances, ids = exact.nearest(generation.all_rows(), generation.ids, left["features"], 6)
     np.testing.assert_array_equal(left["ids"], ids)
     np.testing.assert_array_equal(left["distances"], distances)
     assert left["ids"][1, 0] == INDEXED

@@ -28,16 +28,16 @@ pytestmark = pytest.mark.timeout(300)
 # The script as it is, but it kills its process when the features of the second block are written and its rows are not.
 KILLED_IN_THE_SECOND_BLOCK = """
 import os, runpy, signal
-from index.catalogue_writer import CatalogueWriter
+from index.work import Work
 
-record = CatalogueWriter.record
+record = Work.record
 
-def killed(catalogue, block):
-    if catalogue.done:
+def killed(work, block):
+    if work.done:
         os.kill(os.getpid(), signal.SIGKILL)
-    record(catalogue, block)
+    record(work, block)
 
-CatalogueWriter.record = killed
+Work.record = killed
 runpy.run_path("scripts/build_index.py", run_name="__main__")
 """
 
@@ -100,19 +100,19 @@ def test_the_bundle_holds_what_the_network_says(collection: Path, unbroken: tupl
     source = folder_source(collection / "images", 18)
     items = [item for item in source.read(0, COUNT) if item.image is not None]
     features = embedder(np.stack([item.image for item in items if item.image is not None]))[1]
-    np.testing.assert_allclose(generation.features, features, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(generation.all_rows(), features, rtol=1e-5, atol=1e-6)
     assert generation.ids.tolist() == [item.image_id for item in items]
     image = generation.catalogue.image(items[7].image_id)
     assert (image.name, image.label) == (items[7].name, source.classes[items[7].label])
-    assert generation.manifest.fingerprints.items() >= embedder.checkpoint.fingerprints().items()
+    assert generation.manifest.inputs == embedder.checkpoint.fingerprints()
 
 
 def test_an_indexed_image_is_its_own_nearest_and_the_six_are_brute_forces(unbroken: tuple[Path, str]) -> None:
     generation = Bundle(unbroken[0]).current()
-    queries = np.array(generation.features[::100])
-    distances, ids = FlatIndex(generation.features, generation.ids).search(queries, 6)
+    queries = np.array(generation.all_rows()[::100])
+    distances, ids = FlatIndex(generation.all_rows(), generation.ids).search(queries, 6)
     assert (distances[:, 0] == 0).all()
-    expected = nearest(generation.features, generation.ids, queries, 6)
+    expected = nearest(generation.all_rows(), generation.ids, queries, 6)
     np.testing.assert_array_equal(ids, expected[1])
     np.testing.assert_array_equal(distances, expected[0])
 
@@ -124,12 +124,12 @@ def test_either_engine_serves_what_the_other_built(
     assert "by openvino on cpu" in unbroken[1]
     ours, theirs = Bundle(unbroken[0]).current(), Bundle(tmp_path).current()
     assert (ours.manifest.engine, theirs.manifest.engine) == ("openvino", "torch")
-    np.testing.assert_allclose(ours.features, theirs.features, rtol=0, atol=1e-5 * np.abs(theirs.features).max())
+    np.testing.assert_allclose(ours.all_rows(), theirs.all_rows(), rtol=0, atol=1e-5 * np.abs(theirs.all_rows()).max())
     held_out = np.random.default_rng(1).integers(0, 256, (200, 18, 18, 3), dtype=np.uint8)
     found = []
     for generation, engine in ((ours, "torch"), (theirs, "openvino"), (ours, "openvino")):
         embedder = Embedder(checkpoint.load(generation.checkpoint), "cpu", engine)  # type: ignore[arg-type]
-        found.append(FlatIndex(generation.features, generation.ids).search(embedder(held_out)[1], 6)[1])
+        found.append(FlatIndex(generation.all_rows(), generation.ids).search(embedder(held_out)[1], 6)[1])
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_array_equal(found[1], found[2])
 
@@ -165,9 +165,9 @@ def test_killed_and_run_again_it_gives_the_same_bytes(
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
     begun = tmp_path / "begun.npy"
-    begun.hardlink_to(tmp_path / "building/generation/features.npy")
+    begun.hardlink_to(tmp_path / "building/features.npy")
     finished(start(collection, tmp_path))
-    assert begun.samefile(tmp_path / "generations/0001/features.npy"), "it started over"
+    assert begun.samefile(tmp_path / "generations/0001/segments/0001/features.npy"), "it started over"
     assert contents(Bundle(tmp_path).current(verify=True)) == contents(Bundle(unbroken[0]).current())
 
 

@@ -64,7 +64,7 @@ def test_the_trainer_the_batch_job_and_http_agree(bundle: Path, client: TestClie
     generation = Bundle(bundle).current()
     assert len(names) == len(generation.ids)
     for row, image_id in enumerate(generation.ids):
-        stored = np.array(generation.features[row])
+        stored = np.array(generation.all_rows()[row])
         scale = np.abs(stored).max()
         name = generation.catalogue.image(int(image_id)).name
         np.testing.assert_allclose(over_http(client, image_file(int(image_id))), stored, rtol=1e-5, atol=1e-5 * scale)
@@ -73,7 +73,7 @@ def test_the_trainer_the_batch_job_and_http_agree(bundle: Path, client: TestClie
 
 def test_six_neighbours_over_http_are_brute_forces_for_200_held_out_images(bundle: Path, client: TestClient) -> None:
     generation = Bundle(bundle).current()
-    features, ids = np.asarray(generation.features, np.float64), np.asarray(generation.ids)
+    features, ids = np.asarray(generation.all_rows(), np.float64), np.asarray(generation.ids)
     for seed in range(HELD_OUT):
         data = encoded(photograph(40, 30, seed=1000 + seed))
         found: list[dict[str, Any]] = client.post(f"/neighbours?k={K}", files={"file": data}).json()["neighbours"]

@@ -4,44 +4,32 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from index.catalogue import Catalogue, NoSuchImage
-from index.catalogue_writer import CatalogueWriter
-from tests.index.blocks import CLASSES, Embedded, block
+from index import Generation, NoSuchImage, Skipped
+from index.catalogue import Catalogue, Named
+from index.manifest import BadBundle
+from index.work import Work
+from tests.index.blocks import SOURCE, File, Files, block, build, collection
 
 
 @pytest.fixture
-def catalogue(tmp_path: Path) -> Catalogue:
-    return published(tmp_path / "catalogue.sqlite", [block(0, 10), block(10, 50)])
+def generation(tmp_path: Path) -> Generation:
+    (tmp_path / "checkpoint").touch()
+    return build(tmp_path / "bundle", tmp_path / "checkpoint", collection(50))
 
 
-def published(path: Path, blocks: list[Embedded], forgotten: int = 0) -> Catalogue:
-    """Record the blocks, the last `forgotten` of them twice: they are forgotten in between."""
-    work = path.with_name("work.sqlite")
-    work.unlink(missing_ok=True)
-    CatalogueWriter.create(work, CLASSES)
-    for embedded in blocks:
-        writer = CatalogueWriter(work)
-        writer.record(embedded)
-        writer.close()
-    writer = CatalogueWriter(work)
-    again = blocks[len(blocks) - forgotten :]
-    if again:
-        writer.keep(again[0].start)
-    for embedded in again:
-        writer.record(embedded)
-    writer.write_to(path)
-    writer.close()
-    return Catalogue(path)
+@pytest.fixture
+def catalogue(generation: Generation) -> Catalogue:
+    return generation.catalogue
 
 
 def test_an_image_is_told_with_its_label_and_thumbnail(catalogue: Catalogue) -> None:
     image = catalogue.image(8)
-    assert (image.image_id, image.name, image.label) == (8, "frog/0008.png", "frog")
-    assert image.thumbnail == b"thumbnail 8" * 40
-    assert (image.size, image.sha256) == (440, sha256(image.thumbnail).hexdigest())
+    assert (image.image_id, image.name, image.names, image.label) == (8, "frog/0008.png", ("frog/0008.png",), "frog")
+    assert image.thumbnail == b"thumbnail of image 8" * 40
+    assert (image.size, image.sha256) == (800, sha256(image.thumbnail).hexdigest())
+    assert image.content == sha256(b"image 8").hexdigest()
 
 
 def test_an_unknown_label_is_none(catalogue: Catalogue) -> None:
@@ -55,17 +43,29 @@ def test_skipped_and_unknown_ids_are_no_image(catalogue: Catalogue, image_id: in
         catalogue.image(image_id)
 
 
-def test_the_ledger_names_each_skipped_image(catalogue: Catalogue) -> None:
-    assert [(s.image_id, s.reason) for s in catalogue.skipped()] == [(i, "truncated") for i in range(0, 50, 7)]
+def test_each_skipped_image_is_named(catalogue: Catalogue) -> None:
+    names = [f"{('cat', 'dog', 'frog')[i % 3]}/{i:04}.png" for i in range(0, 50, 7)]
+    assert catalogue.skipped() == [Skipped(SOURCE, name, "truncated") for name in names]
 
 
-def test_random_ids_are_images_all_equally_likely(catalogue: Catalogue) -> None:
-    drawn = catalogue.random_ids(np.random.default_rng(0), 4200)
-    ids, counts = np.unique(drawn, return_counts=True)
-    assert ids.tolist() == [i for i in range(50) if i % 7]
-    assert counts.min() > 60
-    assert counts.max() < 145
-    assert drawn[:20] == catalogue.random_ids(np.random.default_rng(0), 20)
+def test_every_input_has_a_row_in_order(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("index.catalogue.PAGE", 20)
+    rows = list(catalogue.names(SOURCE))
+    assert [row.name for row in rows] == [file.name for file in collection(50).files]
+    assert rows[7] == Named("dog/0007.png", "dog", "0 0", "skipped", None, "truncated")
+    assert rows[8] == Named("frog/0008.png", "frog", "7 0", "indexed", 8, None)
+    assert list(catalogue.names("elsewhere")) == []
+    assert catalogue.sources() == [SOURCE]
+
+
+def test_an_image_with_several_names_has_all_of_them_and_the_label_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").touch()
+    files = Files([File("a", "x", 1), File("b", "y"), File("c", "x", 2)])
+    generation = build(tmp_path / "bundle", tmp_path / "checkpoint", files)
+    image = generation.catalogue.image(0)
+    assert (image.name, image.names, image.label) == ("a", ("a", "c"), "dog")
+    assert generation.catalogue.duplicates() == [(0, ("a", "c"))]
+    assert generation.catalogue.labels().tolist() == [1, -1]
 
 
 def test_any_thread_may_ask(catalogue: Catalogue) -> None:
@@ -75,34 +75,22 @@ def test_any_thread_may_ask(catalogue: Catalogue) -> None:
 
 
 def test_a_failed_block_leaves_nothing(tmp_path: Path) -> None:
-    work = tmp_path / "work.sqlite"
-    CatalogueWriter.create(work, CLASSES)
-    writer = CatalogueWriter(work)
-    broken = block(0, 10)
-    object.__setattr__(broken, "skipped", ((0, "name", None),))
-    with pytest.raises(Exception, match="NOT NULL"):
-        writer.record(broken)
-    assert (writer.done, len(writer.ids())) == (0, 0)
-    writer.record(block(0, 10))
-    assert writer.done == 10
-    writer.close()
-
-
-def test_the_bytes_depend_on_the_rows_alone(tmp_path: Path) -> None:
-    once, twice = tmp_path / "once.sqlite", tmp_path / "twice.sqlite"
-    blocks = [block(start, start + 10) for start in range(0, 40, 10)]
-    published(once, blocks).close()
-    published(twice, blocks, forgotten=3).close()
-    assert once.read_bytes() == twice.read_bytes()
+    Work.create(tmp_path / "work.sqlite")
+    work, broken = Work(tmp_path / "work.sqlite"), block(0, 10)
+    object.__setattr__(broken, "entries", (*broken.entries[:-1], broken.entries[8]))
+    with pytest.raises(BadBundle, match="images 0 to 10: two of this build have the same"):
+        work.record(broken)
+    assert (work.done, work.rows) == (0, 0)
+    work.record(block(0, 10))
+    assert work.done == 10
+    work.close()
 
 
 def test_the_journal_is_one_file_for_all_blocks(tmp_path: Path) -> None:
-    work = tmp_path / "work.sqlite"
-    CatalogueWriter.create(work, CLASSES)
-    writer = CatalogueWriter(work)
-    journals = []
+    Work.create(tmp_path / "work.sqlite")
+    work, journals = Work(tmp_path / "work.sqlite"), []
     for start in (0, 10):
-        writer.record(block(start, start + 10))
+        work.record(collection().block(start, start + 10, set()))
         journals.append((tmp_path / "work.sqlite-journal").stat().st_ino)
-    writer.close()
+    work.close()
     assert journals[0] == journals[1]

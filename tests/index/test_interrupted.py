@@ -1,4 +1,4 @@
-"""A build that is killed, or runs out of disk, continues later and gives the same bytes."""
+"""A change that is killed, or runs out of disk, is made again later and gives the same bytes."""
 
 import errno
 import os
@@ -7,27 +7,23 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from index import BadBundle, Bundle, DiskFull
-from index.catalogue_writer import CatalogueWriter
+from index import BadBundle, Bundle, DiskFull, Generation
+from index.work import Work
 from tests.dice import dice
-from tests.index.blocks import INPUTS, TOTAL, begun, block, build, contents, identity
+from tests.index.blocks import INPUTS, TOTAL, Run, begun, block, build, collection, contents
+from tests.index.kills import CHANGES, prepare
 
 ROOT = Path(__file__).parents[2]
 FEW = 30  # images
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes(bytes(range(256)) * 100)
-    return path
+KILLS = 20  # of each change
+OLDER = Run({**INPUTS, "weights": "an older network"})
 
 
 class Killed(BaseException):
@@ -53,89 +49,129 @@ class Fuse:
 
 STEPS: list[tuple[Any, str]] = [
     (os, "fsync"),
+    (os, "link"),
     (shutil, "rmtree"),
     (shutil, "copyfile"),
     (Path, "rename"),
     (Path, "replace"),
     (Path, "unlink"),
     (Path, "mkdir"),
-    (Path, "write_text"),
     (Path, "write_bytes"),
-    (CatalogueWriter, "record"),
-    (CatalogueWriter, "write_to"),
-    (CatalogueWriter, "create"),
+    (Work, "record"),
+    (Work, "create"),
 ]
 
 
+def made(what: str, bundle: Path, checkpoint: Path) -> Generation:
+    """Make a change, and return what is current then."""
+    CHANGES[what](bundle, checkpoint)
+    return Bundle(bundle).current(verify=True)
+
+
+@pytest.fixture
+def before(tmp_path: Path, checkpoint: Path) -> Path:
+    """The bundle that is changed."""
+    prepare(tmp_path / "before", checkpoint)
+    return tmp_path / "before"
+
+
 @pytest.mark.slow
-def test_a_kill_between_any_two_steps(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {**INPUTS, "weights": "an older network"}
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_kill_between_any_two_steps(
+    tmp_path: Path, checkpoint: Path, before: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)  # for speed: the machine goes on
-    build(tmp_path / "before", checkpoint, before, FEW)
-    shutil.copytree(tmp_path / "before", tmp_path / "unbroken")
-    expected = contents(build(tmp_path / "unbroken", checkpoint, total=FEW))
+    shutil.copytree(before, tmp_path / "unbroken")
+    expected = contents(made(what, tmp_path / "unbroken", checkpoint))
     steps, burnt = 0, True
     while burnt:
         bundle = tmp_path / f"killed-{steps}"
-        shutil.copytree(tmp_path / "before", bundle)
+        shutil.copytree(before, bundle)
         fuse = Fuse(steps, Killed())
         with monkeypatch.context() as patch:
             for owner, name in STEPS:
                 patch.setattr(owner, name, fuse.guard(getattr(owner, name)))
             try:
-                build(bundle, checkpoint, total=FEW)
+                CHANGES[what](bundle, checkpoint)
             except Killed:
-                assert Bundle(bundle).current(verify=True).number in (1, 2)
-        if not Bundle(bundle).holds(INPUTS, FEW, identity):
-            assert build(bundle, checkpoint, total=FEW).number == 2
-        assert contents(Bundle(bundle).current(verify=True)) == expected
-        assert sorted(p.name for p in (bundle / "generations").iterdir()) == ["0001", "0002"]
+                assert Bundle(bundle).current(verify=True).number in (2, 3)
+        generation = made(what, bundle, checkpoint)
+        assert (generation.number, contents(generation)) == (3, expected)
         steps, burnt = steps + 1, fuse.burnt
+        shutil.rmtree(bundle)
         assert steps < 500
     assert steps > 40
 
 
+@pytest.fixture
+def process() -> Iterator[Callable[..., list[int]]]:
+    """What makes changes in processes that are ended on the way, and tells their exit status and number of calls."""
+    command = [sys.executable, "-m", "tests.index.kills"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        lines, answers = running.stdin, running.stdout
+
+        def change(what: str, bundle: Path, checkpoint: Path, calls: int = 0, seconds: float = 0.0) -> list[int]:
+            lines.write(f"{what} {bundle} {checkpoint} {calls} {seconds:.6f}\n")
+            lines.flush()
+            return [int(word) for word in answers.readline().split()]
+
+        yield change
+        lines.close()
+
+
 @pytest.mark.slow
-def test_killed_at_random_moments(tmp_path: Path, checkpoint: Path) -> None:
+@pytest.mark.timeout(120)
+def test_killed_at_random_moments(
+    tmp_path: Path, checkpoint: Path, before: Path, process: Callable[..., list[int]]
+) -> None:
     """The kernel kills it, also in the middle of a system call."""
-    expected = contents(build(tmp_path / "unbroken", checkpoint))
-    rng, kills, bundle = dice(), 0, tmp_path / "killed"
-    command = [sys.executable, "-m", "tests.index.blocks", str(bundle), str(checkpoint)]
-    longest = 500  # calls it may make
-    for _ in range(40):
-        moment = [str(rng.randrange(1, longest)), f"{rng.uniform(1e-6, 5e-3):.6f}"]
-        ended = subprocess.run([*command, *moment], cwd=ROOT, timeout=60, check=False).returncode
-        if ended == 0:
-            break
-        assert ended == -signal.SIGALRM
-        kills, longest = kills + 1, longest * 3 // 2
-    assert kills > 3
-    assert contents(Bundle(bundle).current(verify=True)) == expected
+    rng = dice()
+    for what in CHANGES:
+        expected = contents(made(what, shutil.copytree(before, tmp_path / f"{what}-unbroken"), checkpoint))
+        status, calls = process(what, shutil.copytree(before, tmp_path / f"{what}-counted"), checkpoint)
+        assert status == 0
+        kills, bundle = 0, shutil.copytree(before, tmp_path / f"{what}-0")
+        for attempt in range(10 * KILLS):
+            status, *_ = process(what, bundle, checkpoint, rng.randint(1, calls), rng.uniform(1e-6, 5e-3))
+            assert status in (0, -signal.SIGALRM)
+            kills += status != 0
+            generation = Bundle(bundle).current(verify=True)
+            assert generation.number == 3 or status
+            if kills == KILLS or not status:
+                generation = made(what, bundle, checkpoint)
+                assert (generation.number, contents(generation)) == (3, expected)
+                bundle = shutil.copytree(before, tmp_path / f"{what}-{attempt + 1}")
+            generation.close()
+            if kills == KILLS:
+                break
+        assert kills == KILLS
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_told_and_the_build_goes_on(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    expected = contents(build(tmp_path / "unbroken", checkpoint, total=FEW))
-    bundle = tmp_path / "bundle"
-    build(bundle, checkpoint, {**INPUTS, "weights": "an older network"}, FEW)
+    for bundle in (tmp_path / "unbroken", tmp_path / "bundle"):
+        build(bundle, checkpoint, collection(FEW), OLDER)
+    expected = contents(build(tmp_path / "unbroken", checkpoint, collection(FEW)))
     for steps in range(0, 18, 2):
         fuse = Fuse(steps, OSError(code, os.strerror(code)))
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", fuse.guard(os.fsync))
             with pytest.raises(DiskFull, match="no space left on the disk; make room and run it again"):
-                build(bundle, checkpoint, total=FEW)
+                build(bundle, checkpoint, collection(FEW))
         assert Bundle(bundle).current(verify=True).number == 1
         if steps < 16:  # start over
             shutil.rmtree(bundle / "building")
-    assert contents(build(bundle, checkpoint, total=FEW)) == expected
+    assert contents(build(bundle, checkpoint, collection(FEW))) == expected
 
 
 def test_the_same_building_goes_on_once_there_is_room(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with begun(tmp_path / "bundle", checkpoint, total=20) as building:
+    with begun(tmp_path / "bundle", checkpoint, collection(20)) as building:
         building.append(block(0, 10))
         for _ in range(2):
             with monkeypatch.context() as patch:
@@ -144,13 +180,13 @@ def test_the_same_building_goes_on_once_there_is_room(
                     building.append(block(10, 20))
         building.append(block(10, 20))
         generation = building.publish()
-    np.testing.assert_array_equal(generation.features[-len(block(10, 20).ids) :], block(10, 20).features)
+    np.testing.assert_array_equal(generation.rows(block(10, 20).ids), block(10, 20).features)
 
 
 def test_a_catalogue_that_may_not_grow_is_a_full_disk(tmp_path: Path, checkpoint: Path) -> None:
     with begun(tmp_path / "bundle", checkpoint) as building:
-        pages = building._catalogue._connection.execute("PRAGMA page_count").fetchone()[0]
-        building._catalogue._connection.execute(f"PRAGMA max_page_count = {pages}")
+        pages = building._record.connection.execute("PRAGMA page_count").fetchone()[0]
+        building._record.connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(DiskFull):
             building.append(block(0, TOTAL))
         assert building.done == 0
@@ -162,6 +198,6 @@ def test_other_trouble_with_the_disk_is_told_as_it_is(
     monkeypatch.setattr(os, "fsync", Fuse(30, OSError(errno.EIO, "Input/output error")).guard(os.fsync))
     with pytest.raises(BadBundle, match="Input/output error"):
         build(tmp_path / "bundle", checkpoint)
-    monkeypatch.setattr(CatalogueWriter, "record", Fuse(0, sqlite3.OperationalError("disk I/O error")).guard(id))
+    monkeypatch.setattr(Work, "record", Fuse(0, sqlite3.OperationalError("disk I/O error")).guard(id))
     with pytest.raises(BadBundle, match="disk I/O error"):
         build(tmp_path / "another", checkpoint)

@@ -38,7 +38,7 @@ def test_a_build_that_ends_early_keeps_its_blocks_and_goes_on(
 ) -> None:
     embedder, source, file = Embedder(made(), "cpu"), Collection(1100, broken=(3, 600)), tmp_path / "checkpoint"
     checkpoint.save(file, made())
-    expected = contents(build(embedder, source, Bundle(tmp_path / "unbroken"), file, nothing))
+    expected = contents(build(embedder, source, "images", Bundle(tmp_path / "unbroken"), file, nothing))
     written: list[int] = []
 
     def report(_: str, done: int, __: int) -> None:
@@ -52,13 +52,13 @@ def test_a_build_that_ends_early_keeps_its_blocks_and_goes_on(
         raise OSError(errno.ENOSPC, "full")
 
     with pytest.raises(error):
-        build(embedder, source, Bundle(tmp_path / "bundle"), file, report)
+        build(embedder, source, "images", Bundle(tmp_path / "bundle"), file, report)
     monkeypatch.undo()
     assert written == [0, 512]
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")]
     told: list[tuple[str, int]] = []
     generation = build(
-        embedder, source, Bundle(tmp_path / "bundle"), file, lambda what, now, _: told.append((what, now))
+        embedder, source, "images", Bundle(tmp_path / "bundle"), file, lambda what, now, _: told.append((what, now))
     )
     assert [done for what, done in told if what == "embed"] == [512, 1024, 1100]
     assert contents(generation) == expected
@@ -88,7 +88,7 @@ def test_it_says_what_is_ignored_and_the_first_ten_that_are_skipped(
     lines = said(config, capsys)
     assert lines[0] == f"{config.images}: 12 other files ignored (12 .txt)"
     assert [line.split(":")[0] for line in lines[1:11]] == [f"  skipped broken {number:02}.jpg" for number in range(10)]
-    assert lines[11].startswith("  and 2 more, in the table skipped of ")
+    assert lines[11].startswith("  and 2 more, in the table names of ")
     assert lines[-1] == "3 images indexed, 12 skipped, 12 numbers each"
     assert len(Bundle(config.bundle).current().catalogue.skipped()) == 12
 
@@ -153,7 +153,9 @@ def test_folders_called_by_an_id_have_its_word_and_others_the_name_in_a_file(
     (tmp_path / "names.csv").write_text("IMG_2019,Lisbon")
     named = replace(config, class_names=tmp_path / "names.csv")
     assert "generation 2 published" in said(named, capsys)[0]
-    assert Bundle(config.bundle).current().manifest.classes == ("Lisbon", "garbage truck")
+    generation = Bundle(config.bundle).current()
+    assert generation.manifest.classes == ("IMG_2019", "garbage truck", "Lisbon")  # a class keeps its number
+    assert sorted(generation.catalogue.labels().tolist()) == [-1, -1, -1, 1, 2]
     assert "nothing to do" in said(named, capsys)[0]
     pack(tmp_path / "packed", {"train": folder_source(config.images, 18)})
     with pytest.raises(Refused, match=r"--class-names is for a folder of images: .*packed was packed with"):

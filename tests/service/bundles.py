@@ -60,5 +60,5 @@ def build(folder: Path, name: Callable[[int], str] = in_class_folders) -> Path:
     checkpoint.save(folder / "checkpoint.safetensors", network())
     embedder, source = Embedder(network(), "cpu"), folder_source(folder / "images", 32)
     file, bundle = folder / "checkpoint.safetensors", Bundle(folder / "bundle")
-    build_index.build(embedder, source, bundle, file, lambda *_: None).close()
+    build_index.build(embedder, source, "images", bundle, file, lambda *_: None).close()
     return bundle.path

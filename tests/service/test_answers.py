@@ -55,7 +55,7 @@ def indexed(engine: Engine, image_id: int) -> dict[str, Any]:
 
 def neighbours(engine: Engine, bundle: Bundle, features: np.ndarray[Any, Any], k: int) -> list[dict[str, Any]]:
     generation = bundle.current()
-    distances, ids = exact.nearest(generation.features, generation.ids, features[None], k)
+    distances, ids = exact.nearest(generation.all_rows(), generation.ids, features[None], k)
     generation.close()
     return [
         {
@@ -123,7 +123,7 @@ def test_an_indexed_image_finds_itself_first(
 
 def test_every_indexed_image_finds_what_brute_force_finds(client: TestClient, settings: Settings) -> None:
     generation = Bundle(settings.bundle).current()
-    _, expected = exact.nearest(generation.features, generation.ids, generation.features, 6)
+    _, expected = exact.nearest(generation.all_rows(), generation.ids, generation.all_rows(), 6)
     for image_id, ids in zip(generation.ids, expected, strict=True):
         found = client.post("/neighbours", data={"image_id": str(image_id)}).json()["neighbours"]
         assert [one["image_id"] for one in found] == ids.tolist()
@@ -141,7 +141,7 @@ def test_the_three_ways_to_embed_an_image_agree(client: TestClient, settings: Se
     stored = stored_image(image_file(7), checkpoint.recipe.stored)
     over_http = np.array(client.post("/embed", **upload(7)).json()["embedding"], np.float32)
     generation = Bundle(settings.bundle).current()
-    in_batch = generation.features[list(generation.ids).index(7)]
+    in_batch = generation.all_rows()[list(generation.ids).index(7)]
     x = network_input(torch.from_numpy(stored[None]), torch.from_numpy(checkpoint.mean_image), checkpoint.recipe.crop)
     in_training = network_of(checkpoint)(x)[1].detach().numpy()[0]
     for other in (in_batch, in_training):
@@ -205,7 +205,7 @@ def test_version_names_every_part(client: TestClient, engine: Engine) -> None:
             "width": 4096,
             "device": "cpu",
             "engine": "openvino",
-            "fingerprints": dict(manifest.fingerprints),
+            "fingerprints": {**manifest.inputs, **{name: part.sha256 for name, part in manifest.parts.items()}},
         },
     }
 

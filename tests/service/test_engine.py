@@ -1,6 +1,5 @@
 """A checkpoint that did not make the index is refused, and the message says what differs."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from index import BadBundle, NoSuchImage
-from index.generation import fingerprint
+from index.manifest import Manifest, Part, fingerprint
 from model import checkpoint
 from model.checkpoint import Checkpoint
 from model.device import NoSuchDevice
@@ -32,10 +31,9 @@ def put(bundle: Path, other: Checkpoint) -> None:
     file = generation / "checkpoint.safetensors"
     file.unlink()
     checkpoint.save(file, other)
-    manifest = json.loads((generation / "manifest.json").read_text())
-    manifest["fingerprints"]["checkpoint"] = fingerprint(file)
-    manifest["sizes"]["checkpoint"] = file.stat().st_size
-    (generation / "manifest.json").write_text(json.dumps(manifest))
+    manifest = Manifest.read(generation / "manifest.json")
+    parts = {**manifest.parts, file.name: Part(file.stat().st_size, fingerprint(file))}
+    (generation / "manifest.json").write_text(replace(manifest, parts=parts).to_json())
 
 
 def test_another_networks_weights_are_refused(copy: Path) -> None:
@@ -62,12 +60,12 @@ def test_another_recipe_is_refused(copy: Path) -> None:
 
 
 def test_a_changed_file_is_refused(copy: Path) -> None:
-    features = next(copy.glob("generations/*/features.npy"))
+    features = next(copy.glob("generations/*/segments/*/features.npy"))
     features.chmod(0o600)
     with features.open("r+b") as file:
         file.seek(5000)
         file.write(b"\1")
-    with pytest.raises(BadBundle, match=r"features file is not the one that was published"):
+    with pytest.raises(BadBundle, match=r"features.npy: not the file that was published"):
         load_engine(Settings(bundle=copy))
 
 

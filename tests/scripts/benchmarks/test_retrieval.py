@@ -72,7 +72,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
 def neighbours(collection: Collection, query: NDArray[np.float32]) -> list[int]:
     """The K nearest images' ids, from all distances."""
     generation = collection.generation
-    distances = [float(np.linalg.norm(row.astype(np.float64) - query)) for row in generation.features]
+    distances = [float(np.linalg.norm(row.astype(np.float64) - query)) for row in generation.all_rows()]
     return [image_id for _, image_id in sorted(zip(distances, generation.ids.tolist(), strict=True))[:K]]
 
 
@@ -101,7 +101,7 @@ def test_the_figures_are_those_of_the_definition(collection: Collection, monkeyp
 
 def test_neighbours_that_the_other_engine_does_not_find_are_not_counted(collection: Collection) -> None:
     embedder = Embedder(load_checkpoint(collection.generation.checkpoint), "cpu")
-    searcher = FlatIndex(collection.generation.features, collection.generation.ids)
+    searcher = FlatIndex(collection.generation.all_rows(), collection.generation.ids)
     found = searcher.search(collection.features, K)[1]
     found[2, 0] = -7
     assert by_the_other_engine(embedder, searcher, HELD_OUT, found) == Count(8, 9)
@@ -188,7 +188,7 @@ def test_a_wrong_neighbour_is_counted(collection: Collection) -> None:
 
 def test_an_image_that_finds_another_first_is_counted(collection: Collection) -> None:
     generation = collection.generation
-    moved = FlatIndex(generation.features, np.roll(generation.ids, 1))
+    moved = FlatIndex(generation.all_rows(), np.roll(generation.ids, 1))
     assert finding_themselves(generation, moved, 10) == Count(0, 10)
 
 
@@ -200,7 +200,7 @@ def test_an_image_at_a_distance_from_itself_is_counted(collection: Collection) -
 
     generation = collection.generation
     everyone = len(generation.ids)
-    inexact = Inexact(generation.features, generation.ids)
+    inexact = Inexact(generation.all_rows(), generation.ids)
     assert finding_themselves(generation, inexact, everyone) == Count(everyone - 1, everyone)
 
 

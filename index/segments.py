@@ -1,0 +1,59 @@
+"""A segment: rows that were published together. Its files never change; later generations share them by hard links.
+
+segments/0003/   features.npy      float32 (n, d), row i belongs to the i-th id
+                 ids.npy           int64 (n,), ascending
+                 thumbnails.sqlite
+                 and what index.layout.prepare writes
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from index.database import Database
+from index.manifest import BadBundle
+
+__all__ = ["FEATURES", "IDS", "SEGMENTS", "THUMBNAILS", "Segment", "folder"]
+
+SEGMENTS = "segments"
+FEATURES, IDS, THUMBNAILS = "features.npy", "ids.npy", "thumbnails.sqlite"
+
+
+def folder(name: str) -> str:
+    """Return where a generation keeps the segment `name`."""
+    return f"{SEGMENTS}/{name}"
+
+
+class Segment:
+    """One segment of a generation, opened for reading."""
+
+    def __init__(self, path: Path) -> None:
+        """Map the arrays, and open the thumbnails. Raises BadBundle."""
+        self.path, self.name = path, path.name
+        self.features: NDArray[np.float32] = _mapped(path / FEATURES, np.float32, 2)  # (n, d), read only
+        self.ids: NDArray[np.int64] = np.array(_mapped(path / IDS, np.int64, 1))  # (n,)
+        if len(self.features) != len(self.ids):
+            raise BadBundle(f"{path}: {len(self.features)} rows of features, and {len(self.ids)} image ids")
+        try:
+            self.thumbnails = Database(path / THUMBNAILS)
+        except sqlite3.Error as error:
+            raise BadBundle(f"{path / THUMBNAILS}: cannot be opened: {error}") from error
+
+    def close(self) -> None:
+        """Close the thumbnails. The arrays can still be used."""
+        self.thumbnails.close()
+
+
+def _mapped(file: Path, dtype: DTypeLike, dimensions: int) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadBundle(f"{file}: cannot be read: {error}") from error
+    if array.dtype != dtype or array.ndim != dimensions:
+        raise BadBundle(
+            f"{file}: should hold {np.dtype(dtype)} in {dimensions} dimensions, not {array.dtype} {array.shape}"
+        )
+    return array
