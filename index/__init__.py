@@ -1,6 +1,6 @@
 """Features on disk, and exact search for the nearest of them. This package knows no network.
 
-Bundle stores the features, FlatIndex searches them, and exact.nearest defines the right answer.
+Bundle stores the features, open_search opens their search, and exact.nearest defines the right answer.
 """
 
 from index.building import Building
@@ -9,7 +9,7 @@ from index.catalogue import Catalogue, Image, NoSuchImage, Skipped
 from index.changes import Changes
 from index.flat_index import FlatIndex, Searcher
 from index.generation import Generation
-from index.layout import Layout, open_search
+from index.layout import Layout, flat_search, open_search
 from index.manifest import BadBundle, Manifest
 from index.scans.scan import TooLarge
 from index.scans.shards import GpuFailed, gpus_of
@@ -39,6 +39,7 @@ __all__ = [
     "Segment",
     "Skipped",
     "TooLarge",
+    "flat_search",
     "gpus_of",
     "open_search",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from index.catalogue import Catalogue, NoSuchImage
+from index.layout import Layout
 from index.manifest import MANIFEST, BadBundle, Manifest, Part, fingerprint
 from index.segments import Segment, folder
 
@@ -31,6 +32,12 @@ class Generation:
         self.path = path
         self.manifest = manifest = Manifest.read(path / MANIFEST)
         self.number = manifest.number
+        try:
+            self.layout = Layout(**manifest.index)
+        except TypeError as error:
+            raise BadBundle(
+                f"{path / MANIFEST}: an index that this code does not know: {dict(manifest.index)}"
+            ) from error
         for name, part in manifest.parts.items():
             _check_size(path / name, part)
         self.checkpoint = path / CHECKPOINT

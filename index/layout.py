@@ -61,6 +61,8 @@ class Laid(Protocol):
     @property
     def segments(self) -> Sequence[Segment]: ...
     @property
+    def layout(self) -> Layout: ...
+    @property
     def removed(self) -> NDArray[np.int64]:
         """(m,) ids of images that segments hold and the collection no longer has."""
 
@@ -83,13 +85,13 @@ def prepare(generation: Path, segment: Path, layout: Layout) -> None:
     write_reduced(segment, rows, Projection(np.load(generation / PROJECTION)), layout.sizes(features.shape[1]))
 
 
-def open_search(generation: Laid, layout: Layout, *, gpus: Sequence[int] = (), float16: bool = False) -> Search:
+def open_search(generation: Laid, *, gpus: Sequence[int] = (), float16: bool = False) -> Search:
     """Open a generation's search: on the CPU as it is laid out, flat on GPUs and in float16.
 
     Raises what the scans do: GpuFailed, TooLarge, ValueError for a GPU that FAISS does not see or files that do not
     belong to the rows.
     """
-    segments = generation.segments
+    segments, layout = generation.segments, generation.layout
     rows = [Rows(s.features, s.ids, np.load(s.path / LENGTHS, mmap_mode="r")) for s in segments]
     if layout.kind == "flat" or gpus or float16:
         return _flat(rows, generation.removed, gpus, float16)

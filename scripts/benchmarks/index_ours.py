@@ -31,6 +31,7 @@ class Laid:
 
     path: Path
     segments: tuple[Segment, ...]
+    layout: Layout
     removed: NDArray[np.int64]
 
 
@@ -66,8 +67,8 @@ def write(folder: Path, layout: Layout) -> None:
 def opened(folder: Path, layout: Layout, measured: bool) -> Search:
     path = _segment(folder, layout)
     features, ids = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ("features", "ids"))
-    laid = Laid(path.parent, (Segment(path, features, ids),), np.empty(0, np.int64))
-    index = open_search(laid, layout)
+    laid = Laid(path.parent, (Segment(path, features, ids),), layout, np.empty(0, np.int64))
+    index = open_search(laid)
 
     def search(queries: NDArray[np.float32], k: int) -> Found:
         answers = index.search(queries, k, measured=measured)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from index import FlatIndex, gpus_of
+from index import flat_search, gpus_of
 from model import Checkpoint, Embedder, PackedSet, load_checkpoint
 from model.evaluation import Figure, check_size
 from model.preprocess import EmbeddingPrecision
@@ -44,7 +44,7 @@ def measure(config: Precision) -> list[Embedded]:
     reference: NDArray[np.int64] | None = None
     for precision, embedder, features, taken in zip(PRECISIONS, embedders, stored, seconds, strict=True):
         probabilities, queries = embedder(images)
-        index = FlatIndex(features, np.arange(len(features)), gpus=gpus_of(embedder.device))
+        index = flat_search(features, np.arange(len(features)), gpus=gpus_of(embedder.device))
         found = nearest(index, queries)
         reference = found if reference is None else reference
         scores = scores_of(probabilities, labels) if same_classes(checkpoint.classes, packed.classes) else None

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from index import Bundle, FlatIndex, Generation, Searcher, exact, gpus_of
+from index import Bundle, Generation, Search, exact, gpus_of, open_search
 from model import Embedder, NoSuchEngine, PackedSet, load_checkpoint
 from model.data.class_names import people_names
 from model.evaluation import Figure, Scores, Tally, check_size
@@ -64,7 +64,7 @@ def measure(config: Retrieval) -> Retrieved:
     images, labels = held_out(packed, config.split)
     embedder = Embedder(checkpoint, config.device)
     gpus = gpus_of(embedder.device)
-    searcher, opening = timed(lambda: FlatIndex(generation.all_rows(), generation.ids, gpus=gpus))
+    searcher, opening = timed(lambda: open_search(generation, gpus=gpus))
     (probabilities, features), embedding = timed(lambda: embedder(images))
     found, searching = timed(lambda: nearest(searcher, features))
     scores = scores_of(probabilities, labels) if same_classes(checkpoint.classes, packed.classes) else None
@@ -112,9 +112,9 @@ def shown(results: Retrieved) -> str:
     return f"{head}\n{table(['figure', 'value'], rows)}"
 
 
-def nearest(searcher: Searcher, features: NDArray[np.float32]) -> NDArray[np.int64]:
+def nearest(searcher: Search, features: NDArray[np.float32]) -> NDArray[np.int64]:
     """Ids of the K nearest of each query, (n, K), searched for BLOCK at once."""
-    return np.concatenate([searcher.search(features[i : i + BLOCK], K)[1] for i in range(0, len(features), BLOCK)])
+    return np.concatenate([searcher.search(features[i : i + BLOCK], K).ids for i in range(0, len(features), BLOCK)])
 
 
 def scores_of(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Scores | None:
@@ -164,7 +164,7 @@ def as_brute_force(generation: Generation, features: NDArray[np.float32], found:
 
 
 def by_the_other_engine(
-    embedder: Embedder, searcher: Searcher, images: NDArray[np.uint8], found: NDArray[np.int64]
+    embedder: Embedder, searcher: Search, images: NDArray[np.uint8], found: NDArray[np.int64]
 ) -> Count | None:
     """Images (n, S, S, 3) whose neighbours, when OpenVINO embeds them in torch's place or the reverse, are `found`.
 
@@ -178,18 +178,18 @@ def by_the_other_engine(
     return Count(int(same.sum()), len(same))
 
 
-def finding_themselves(generation: Generation, searcher: Searcher, checked: int) -> Count:
+def finding_themselves(generation: Generation, searcher: Search, checked: int) -> Count:
     """Indexed images, drawn at random, that are their own nearest neighbour at distance 0."""
     count = min(checked, len(generation.ids))
     rows = np.sort(np.random.default_rng(0).choice(len(generation.ids), count, replace=False))
-    distances, ids = searcher.search(np.asarray(generation.all_rows()[rows]), 1)
-    first = (ids[:, 0] == generation.ids[rows]) & (distances[:, 0] == 0)
+    found = searcher.search(generation.rows(generation.ids[rows]), 1)
+    first = (found.ids[:, 0] == generation.ids[rows]) & (found.distances[:, 0] == 0)
     return Count(int(first.sum()), count)
 
 
 def single_requests(
     embedder: Embedder,
-    searcher: Searcher,
+    searcher: Search,
     generation: Generation,
     image: NDArray[np.uint8],
     query: NDArray[np.float32],
@@ -202,7 +202,7 @@ def single_requests(
     lengths = np.einsum("nd,nd->n", generation.all_rows(), generation.all_rows())  # without a copy of the features
     requests: list[Work] = [
         lambda: len(embedder(image)[1]),
-        lambda: len(searcher.search(query, K)[1]),
+        lambda: len(searcher.search(query, K).ids),
         lambda: len(in_numpy(generation.all_rows(), lengths, query, K)),
     ]
     embed, search, numpy = (in_turn({"": request}, rounds, warm_up=3)[""] for request in requests)

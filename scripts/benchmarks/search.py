@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index import FlatIndex, exact, gpus_of
+from index import Search as Index
+from index import exact, flat_search, gpus_of
 from scripts.benchmarks.settings import Search, check_positive
 from scripts.benchmarks.timing import Work, in_turn, table
 
@@ -31,8 +32,8 @@ def measure(config: Search) -> list[Searched]:
     _, expected = exact.nearest(features, ids, queries[: config.checked], config.k)
     searched = []
     for name, (gpus, float16) in forms().items():
-        index = FlatIndex(features, ids, gpus=gpus, float16=float16)
-        found = index.search(queries[: config.checked], config.k)[1]
+        index = flat_search(features, ids, gpus=gpus, float16=float16)
+        found = index.search(queries[: config.checked], config.k).ids
         equal = int((found == expected).all(axis=1).sum())
         for batch in config.batch:
             timing = in_turn({name: work(index, queries[:batch], config.k)}, config.rounds)[name]
@@ -69,10 +70,10 @@ def forms() -> dict[str, tuple[tuple[int, ...], bool]]:
     return {"CPU, float32": ((), False), **on_gpu}
 
 
-def work(index: FlatIndex, queries: NDArray[np.float32], k: int) -> Work:
+def work(index: Index, queries: NDArray[np.float32], k: int) -> Work:
     """Return one round: a single search for all queries."""
 
     def search() -> int:
-        return len(index.search(queries, k)[1])
+        return len(index.search(queries, k).ids)
 
     return search

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from index.exact import nearest
-from index.flat_index import FlatIndex
+from index.layout import open_search
 from index.store import Bundle
 from model import checkpoint
 from model.data.folders import folder_source
@@ -110,11 +110,11 @@ def test_the_bundle_holds_what_the_network_says(collection: Path, unbroken: tupl
 def test_an_indexed_image_is_its_own_nearest_and_the_six_are_brute_forces(unbroken: tuple[Path, str]) -> None:
     generation = Bundle(unbroken[0]).current()
     queries = np.array(generation.all_rows()[::100])
-    distances, ids = FlatIndex(generation.all_rows(), generation.ids).search(queries, 6)
-    assert (distances[:, 0] == 0).all()
+    answers = open_search(generation).search(queries, 6)
+    assert (answers.distances[:, 0] == 0).all()
     expected = nearest(generation.all_rows(), generation.ids, queries, 6)
-    np.testing.assert_array_equal(ids, expected[1])
-    np.testing.assert_array_equal(distances, expected[0])
+    np.testing.assert_array_equal(answers.ids, expected[1])
+    np.testing.assert_array_equal(answers.distances, expected[0])
 
 
 def test_either_engine_serves_what_the_other_built(
@@ -129,7 +129,7 @@ def test_either_engine_serves_what_the_other_built(
     found = []
     for generation, engine in ((ours, "torch"), (theirs, "openvino"), (ours, "openvino")):
         embedder = Embedder(checkpoint.load(generation.checkpoint), "cpu", engine)  # type: ignore[arg-type]
-        found.append(FlatIndex(generation.all_rows(), generation.ids).search(embedder(held_out)[1], 6)[1])
+        found.append(open_search(generation).search(embedder(held_out)[1], 6).ids)
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_array_equal(found[1], found[2])
 

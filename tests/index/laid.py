@@ -36,6 +36,7 @@ class Laid:
 
     path: Path
     segments: tuple[Segment, ...]
+    layout: Layout
     removed: NDArray[np.int64]
 
 
@@ -51,7 +52,7 @@ def laid(
         np.save(folder / "ids.npy", ids)
         prepare(path, folder, layout)
         segments.append(Segment(folder, *(np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("features", "ids"))))
-    return Laid(path, tuple(segments), np.array(sorted(removed), np.int64))
+    return Laid(path, tuple(segments), layout, np.array(sorted(removed), np.int64))
 
 
 @contextmanager
@@ -70,4 +71,4 @@ def searching(
         parts = list(zip(np.split(features, cuts), np.split(ids, cuts), strict=True))
         layout = KINDS[kind]
         generation = laid(Path(folder), [p for p in parts if len(p[0])], layout, removed)
-        yield open_search(generation, layout, float16=kind == FLOAT16)
+        yield open_search(generation, float16=kind == FLOAT16)

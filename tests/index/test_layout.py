@@ -1,5 +1,6 @@
 """A layout's files: made once, the same each time, and opened without a look at the rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,19 +43,20 @@ def test_a_layout_may_be_added_to_segments_of_another(tmp_path: Path) -> None:
     generation = laid(tmp_path, [(FEATURES, np.arange(300))], Layout(), [])
     for layout in (Layout("panorama", 24, 6), Layout("panorama", 16, 4), Layout("hnsw", 16, 4)):
         prepare(tmp_path, generation.segments[0].path, layout)
-        assert open_search(generation, layout).search(FEATURES[:5], 1).ids[:, 0].tolist() == [0, 1, 2, 3, 4]
+        other = replace(generation, layout=layout)
+        assert open_search(other).search(FEATURES[:5], 1).ids[:, 0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_layout_with_more_components_than_numbers_takes_all(tmp_path: Path) -> None:
     layout = Layout("panorama", 512, 128)
     generation = laid(tmp_path, [(FEATURES, np.arange(300))], layout, [])
-    assert open_search(generation, layout).search(FEATURES[:5], 1).ids[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert open_search(generation).search(FEATURES[:5], 1).ids[:, 0].tolist() == [0, 1, 2, 3, 4]
 
 
 def test_opening_reads_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generation = laid(tmp_path, [(FEATURES, np.arange(300))], KINDS["panorama"], [])
     monkeypatch.setattr("index.exact.distances", None)
-    open_search(generation, KINDS["panorama"])
+    open_search(generation)
 
 
 def test_lengths_are_those_of_the_rows(tmp_path: Path) -> None:
@@ -66,5 +68,5 @@ def test_lengths_are_those_of_the_rows(tmp_path: Path) -> None:
 
 def test_a_search_in_float16_is_flat(tmp_path: Path) -> None:
     generation = laid(tmp_path, [(FEATURES, np.arange(300))], KINDS["panorama"], [])
-    found = open_search(generation, KINDS["panorama"], gpus=gpus_of("cpu"), float16=True)
+    found = open_search(generation, gpus=gpus_of("cpu"), float16=True)
     assert found.search(FEATURES[:2], 1, measured=True).exactness == ("certified", "certified")

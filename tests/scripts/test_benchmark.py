@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from index import FlatIndex
+from index import Answers, flat_search
+from index import Search as Index
 from model.network.alexnet import AlexNet, initialise
 from model.network.tables import PAPER, RELEASE, Table
 from scripts.benchmark import Config, job
@@ -109,15 +111,20 @@ def test_numbers_below_one_are_refused(config: Config, flag: str) -> None:
 
 
 def test_a_search_that_is_not_exact_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Second(FlatIndex):
+    class Second(Index):
         """Leaves the nearest out of every second answer."""
 
-        def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-            distances, ids = super().search(queries, k + 1)
-            ids[::2, :k] = ids[::2, 1:]
-            return distances[:, :k], ids[:, :k]
+        def search(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
+            found = super().search(queries, k + 1, measured=measured)
+            found.ids[::2, :k] = found.ids[::2, 1:]
+            return replace(found, distances=found.distances[:, :k], ids=found.ids[:, :k])
 
-    monkeypatch.setattr(search, "FlatIndex", Second)
+    def inexact(*arrays: Any, **where: Any) -> Index:
+        index = flat_search(*arrays, **where)
+        index.__class__ = Second
+        return index
+
+    monkeypatch.setattr(search, "flat_search", inexact)
     (searched,) = search.measure(Search(rows=50, width=8, batch=(2,), checked=10, rounds=1))
     assert (searched.equal, searched.checked) == (5, 10)
 

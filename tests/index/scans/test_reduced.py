@@ -108,4 +108,4 @@ def test_features_whose_squares_overflow_are_refused(tmp_path: Path) -> None:
     features[1, 0] = 1.1e18
     generation = laid(tmp_path, [(features, np.arange(3))], layout, [])
     with pytest.raises(TooLarge, match=r"shorter than 1e\+18"):
-        open_search(generation, layout)
+        open_search(generation)

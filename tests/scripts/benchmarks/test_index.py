@@ -155,9 +155,9 @@ def test_the_memory_of_a_process_is_divided_into_its_own_and_its_files(tmp_path:
     own, file = 64 << 20, tmp_path / "a file of rows"
     file.write_bytes(bytes(32 << 20))
     before = anonymous(Path("/proc/self/status").read_text())
-    block = np.ones(own, np.uint8)
-    assert anonymous(Path("/proc/self/status").read_text()) - before > own * 0.9
-    del block
+    with mmap.mmap(-1, own, flags=mmap.MAP_PRIVATE) as block:  # not NumPy's, which may use freed memory again
+        block.write(bytes(own))
+        assert anonymous(Path("/proc/self/status").read_text()) - before > own * 0.9
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as memory:
         smaps = Path("/proc/self/smaps")
         assert np.frombuffer(memory[: 16 << 20], np.uint8).max() == 0  # half of it is read

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index import Bundle, FlatIndex, Generation
+from index import Answers, Bundle, Generation, Search, flat_search, open_search
 from model import Embedder, load_checkpoint
 from model.data.packing import pack
 from model.data.rows import ArraySource
@@ -101,8 +101,8 @@ def test_the_figures_are_those_of_the_definition(collection: Collection, monkeyp
 
 def test_neighbours_that_the_other_engine_does_not_find_are_not_counted(collection: Collection) -> None:
     embedder = Embedder(load_checkpoint(collection.generation.checkpoint), "cpu")
-    searcher = FlatIndex(collection.generation.all_rows(), collection.generation.ids)
-    found = searcher.search(collection.features, K)[1]
+    searcher = open_search(collection.generation)
+    found = searcher.search(collection.features, K).ids
     found[2, 0] = -7
     assert by_the_other_engine(embedder, searcher, HELD_OUT, found) == Count(8, 9)
 
@@ -188,19 +188,20 @@ def test_a_wrong_neighbour_is_counted(collection: Collection) -> None:
 
 def test_an_image_that_finds_another_first_is_counted(collection: Collection) -> None:
     generation = collection.generation
-    moved = FlatIndex(generation.all_rows(), np.roll(generation.ids, 1))
+    moved = flat_search(generation.all_rows(), np.roll(generation.ids, 1))
     assert finding_themselves(generation, moved, 10) == Count(0, 10)
 
 
 def test_an_image_at_a_distance_from_itself_is_counted(collection: Collection) -> None:
-    class Inexact(FlatIndex):
-        def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-            distances, ids = super().search(queries, k)
-            return distances + (ids == 0), ids
+    class Inexact(Search):
+        def search(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
+            found = super().search(queries, k, measured=measured)
+            return replace(found, distances=found.distances + (found.ids == 0))
 
     generation = collection.generation
     everyone = len(generation.ids)
-    inexact = Inexact(generation.all_rows(), generation.ids)
+    inexact = open_search(generation)
+    inexact.__class__ = Inexact
     assert finding_themselves(generation, inexact, everyone) == Count(everyone - 1, everyone)
 
 
