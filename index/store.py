@@ -105,12 +105,14 @@ class Bundle:
         images start <= i < stop of the work list `changes.new` are now; asked for blocks that are done. width: d.
         engine: what computes the features; it starts over what another engine began. classes: the source's. Raises Busy
         while another process builds, and where one has published since `compare`; DiskFull when the disk is too small
-        for the rest; BadBundle when the checkpoint is missing or the folder cannot be written.
+        for the rest; BadBundle when there is no image, the checkpoint is missing or the folder cannot be written.
         """
         if missing := {"weights", "recipe"} - set(inputs):
             raise BadBundle(f"the inputs' fingerprints lack {' and '.join(sorted(missing))}")
         if not checkpoint.is_file():
             raise BadBundle(f"{checkpoint}: no such checkpoint")
+        if changes.fresh and not changes.new:
+            raise BadBundle(f"{changes.source}: no image to index")
         leaving = Leaving({changes.source: changes.gone} if changes.gone else {})
         with writing(self.path), ExitStack() as undo:
             lock = undo.enter_context(self._folder.lock())

@@ -154,7 +154,7 @@ def changes(path: Path, source: Files, run: Run = PLAIN) -> Changes:
 
 def begun(path: Path, checkpoint: Path, source: Files | None = None, run: Run = PLAIN) -> Building:
     """Begin, or continue, a build that brings the bundle up to date with these files."""
-    source = source or collection()
+    source = collection() if source is None else source
     found = changes(path, source, run)
     return Bundle(path).begin(
         run.inputs,
@@ -170,7 +170,7 @@ def begun(path: Path, checkpoint: Path, source: Files | None = None, run: Run = 
 
 def build(path: Path, checkpoint: Path, source: Files | None = None, run: Run = PLAIN) -> Generation:
     """Begin, or continue, a build and publish it."""
-    source = source or collection()
+    source = collection() if source is None else source
     found = changes(path, source, run)
     with begun(path, checkpoint, source, run) as building:
         work, known = source.subset(found.new), building.known()
