@@ -3,23 +3,20 @@
 old_names and old_images are what is kept of the catalogue before; `found` is a row for each entry of the build.
 """
 
-import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-import files
-from index.database import uri
+from index.database import attached
 from index.plan import Leaving, Plan
 from index.work import Work
 
-__all__ = ["Merged", "attached", "write_catalogue"]
+__all__ = ["Merged", "write_catalogue"]
 
 TABLES = """
 CREATE TABLE {0}.classes (class_id INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -116,28 +113,6 @@ class Merged:
     classes: tuple[str, ...]
     removed: NDArray[np.int64]  # ids of the images that the catalogue before held, and this one does not
     ledger: Mapping[str, int]
-
-
-@contextmanager
-def attached(connection: sqlite3.Connection, name: str, path: Path | None, *, new: bool = False) -> Iterator[None]:
-    """Attach a published SQLite file, a new one in its place, or, without a path, an empty database in memory."""
-    if new and path is not None:
-        path.unlink(missing_ok=True)
-        place: str | bytes = os.fsencode(path.absolute())  # a path need not be UTF-8
-    else:
-        place = ":memory:" if path is None else uri(path)
-    connection.execute(f"ATTACH CAST(? AS TEXT) AS {name}", (place,))
-    try:
-        if new:
-            connection.execute(f"PRAGMA {name}.journal_mode = MEMORY")  # a file that is not finished is written anew
-            connection.execute(f"PRAGMA {name}.synchronous = OFF")
-        yield
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        connection.execute(f"DETACH {name}")
-    if new and path is not None:
-        files.sync(path)
 
 
 def write_catalogue(work: Work, path: Path, base: Path | None, plan: Plan, leaving: Leaving) -> Merged:

@@ -1,25 +1,25 @@
-"""A SQLite file that no longer changes, for reading in any thread; it stays readable when it is removed."""
+"""SQLite files that are published: opened for reading, or attached to a connection that reads or writes them."""
 
+import os
 import sqlite3
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Database", "uri"]
+import files
 
-
-def uri(path: Path) -> str:
-    """Return the URI that opens a file which nobody writes to, for reading."""
-    return f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+__all__ = ["Database", "attached"]
 
 
 class Database:
-    """A published SQLite file."""
+    """A published SQLite file, for reading in any thread. It stays readable when it is removed."""
 
     def __init__(self, path: Path) -> None:
         """Open a file. Raises sqlite3.Error when it does not exist."""
-        self._connection = sqlite3.connect(uri(path), uri=True, check_same_thread=False)
+        self._connection = sqlite3.connect(_reading(path), uri=True, check_same_thread=False)
         weakref.finalize(self, self._connection.close)
         self._turn = threading.Lock()
 
@@ -31,3 +31,30 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+@contextmanager
+def attached(connection: sqlite3.Connection, name: str, path: Path | None, *, new: bool = False) -> Iterator[None]:
+    """Attach a published SQLite file, a new one in its place, or, without a path, an empty database in memory."""
+    if new and path is not None:
+        path.unlink(missing_ok=True)
+        place: str | bytes = os.fsencode(path.absolute())  # a path need not be UTF-8
+    else:
+        place = ":memory:" if path is None else _reading(path)
+    connection.execute(f"ATTACH CAST(? AS TEXT) AS {name}", (place,))
+    try:
+        if new:
+            connection.execute(f"PRAGMA {name}.journal_mode = MEMORY")  # a file that is not finished is written anew
+            connection.execute(f"PRAGMA {name}.synchronous = OFF")
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        connection.execute(f"DETACH {name}")
+    if new and path is not None:
+        files.sync(path)
+
+
+def _reading(path: Path) -> str:
+    """Return the URI that opens, for reading, a file to which nobody writes."""
+    return f"{path.absolute().as_uri()}?mode=ro&immutable=1"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import files
-from index.catalogue_writer import attached
+from index.database import attached
 from index.segments import FEATURES, IDS, THUMBNAILS, Segment
 from index.work import Work
 

@@ -108,7 +108,7 @@ def test_the_rows_that_are_left_are_what_a_search_finds(path: Path, checkpoint: 
     gone: list[int] = []
     for _ in range(6):
         generation = Bundle(path).current()
-        found = open_search(generation, layout).search(queries, 6)
+        found = open_search(generation).search(queries, 6)
         expected = nearest(generation.rows(generation.ids), generation.ids, queries, 6)
         np.testing.assert_array_equal(found.ids, expected[1])
         np.testing.assert_array_equal(found.distances, expected[0])

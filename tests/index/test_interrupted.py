@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from index import BadBundle, Bundle, DiskFull, Generation
+from index.database import attached
 from index.work import Work
 from tests.dice import dice
 from tests.index.blocks import INPUTS, TOTAL, Run, begun, block, build, collection, contents
@@ -76,7 +78,7 @@ def before(tmp_path: Path, checkpoint: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", CHANGES)
+@pytest.mark.parametrize("what", ["build", "add", "compact"])  # a removal's steps are among those of compact
 def test_a_kill_between_any_two_steps(
     tmp_path: Path, checkpoint: Path, before: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,23 +151,57 @@ def test_killed_at_random_moments(
         assert kills == KILLS
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_and_the_build_goes_on(
-    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, code: int
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["add", "compact"])
+def test_a_full_disk_at_any_step_is_told_and_the_change_goes_on(
+    tmp_path: Path, checkpoint: Path, before: Path, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for bundle in (tmp_path / "unbroken", tmp_path / "bundle"):
-        build(bundle, checkpoint, collection(FEW), OLDER)
-    expected = contents(build(tmp_path / "unbroken", checkpoint, collection(FEW)))
-    for steps in range(0, 18, 2):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    expected = contents(made(what, shutil.copytree(before, tmp_path / "unbroken"), checkpoint))
+    steps, burnt = 0, True
+    while burnt:
+        bundle, told = shutil.copytree(before, tmp_path / f"full-{steps}"), ""
+        code = (errno.ENOSPC, errno.EDQUOT)[steps % 2]
         fuse = Fuse(steps, OSError(code, os.strerror(code)))
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", fuse.guard(os.fsync))
-            with pytest.raises(DiskFull, match="no space left on the disk; make room and run it again"):
-                build(bundle, checkpoint, collection(FEW))
-        assert Bundle(bundle).current(verify=True).number == 1
-        if steps < 16:  # start over
-            shutil.rmtree(bundle / "building")
-    assert contents(build(bundle, checkpoint, collection(FEW))) == expected
+            for owner, name in STEPS[:-2]:
+                patch.setattr(owner, name, fuse.guard(getattr(owner, name)))
+            try:
+                CHANGES[what](bundle, checkpoint)
+            except DiskFull as error:
+                told = str(error)
+        burnt = fuse.burnt
+        assert (
+            told.endswith("no space left on the disk; make room and run it again: what was finished is kept") == burnt
+        )
+        assert Bundle(bundle).current(verify=True).number in (2, 3)
+        assert contents(made(what, bundle, checkpoint)) == expected
+        steps += 1
+        shutil.rmtree(bundle)
+        assert steps < 500
+    assert steps > 40
+
+
+@pytest.mark.parametrize("module", ["catalogue_writer", "segment_writer"])
+def test_a_database_that_may_not_grow_at_publishing_is_a_full_disk(
+    path: Path, checkpoint: Path, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with begun(path, checkpoint, collection(10)) as building:
+        building.append(block(0, 10))
+        with monkeypatch.context() as patch:
+            patch.setattr(f"index.{module}.attached", small)
+            with pytest.raises(DiskFull):
+                building.publish()
+        building.publish().verify()
+
+
+@contextmanager
+def small(connection: sqlite3.Connection, name: str, path: Path | None, *, new: bool = False) -> Iterator[None]:
+    """Attach a database that may not grow beyond a page."""
+    with attached(connection, name, path, new=new):
+        if new:
+            connection.execute(f"PRAGMA {name}.max_page_count = 1")
+        yield
 
 
 def test_the_same_building_goes_on_once_there_is_room(
@@ -201,3 +237,22 @@ def test_other_trouble_with_the_disk_is_told_as_it_is(
     monkeypatch.setattr(Work, "record", Fuse(0, sqlite3.OperationalError("disk I/O error")).guard(id))
     with pytest.raises(BadBundle, match="disk I/O error"):
         build(tmp_path / "another", checkpoint)
+
+
+def test_a_read_only_disk_is_told_and_what_is_there_can_be_read(
+    checkpoint: Path, before: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def read_only(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if set(mode) & set("wax+"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    bundle = Bundle(before)
+    changes = (lambda: build(before, checkpoint), lambda: bundle.remove([1]), bundle.roll_back, bundle.prune)
+    for change in changes:
+        with pytest.raises(BadBundle, match="lock: cannot be written: Read-only file system$"):
+            change()
+    assert bundle.current(verify=True).number == 2
