@@ -62,7 +62,8 @@ class Generation:
 
     def all_rows(self) -> NDArray[np.float32]:
         """Return the features (n, d) in the order of `ids`: mapped where one segment is all, else a copy."""
-        return self.segments[0].features if len(self.segments[0].ids) == len(self.ids) else self.rows(self.ids)
+        alone = len(self.segments) == 1 and not len(self.removed)
+        return self.segments[0].features if alone else self.rows(self.ids)
 
     def verify(self) -> None:
         """Read every file, and compare its SHA-256. Raises BadBundle."""

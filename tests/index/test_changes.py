@@ -47,6 +47,7 @@ def whole(generation: Generation) -> None:
         image = generation.catalogue.image(image_id)
         data = image.thumbnail.decode().removeprefix("thumbnail of ").split("thumbnail")[0]
         np.testing.assert_array_equal(row, features_of(data))
+    np.testing.assert_array_equal(generation.all_rows(), generation.rows(generation.ids))
     for image_id in generation.removed.tolist():
         with pytest.raises(NoSuchImage):
             generation.catalogue.image(image_id)
