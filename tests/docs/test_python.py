@@ -31,10 +31,10 @@ def test_the_python_page_runs_as_it_stands(
 
     generation = left["generation"]
     distances, ids = exact.nearest(generation.all_rows(), generation.ids, left["features"], 6)
-    np.testing.assert_array_equal(left["ids"], ids)
-    np.testing.assert_array_equal(left["distances"], distances)
-    assert left["ids"][1, 0] == INDEXED
-    assert left["distances"][1, 0] < 1e-4  # not 0: a batch of another size rounds otherwise
+    np.testing.assert_array_equal(left["answers"].ids, ids)
+    np.testing.assert_array_equal(left["answers"].distances, distances)
+    assert left["answers"].ids[1, 0] == INDEXED
+    assert left["answers"].distances[1, 0] < 1e-4  # not 0: a batch of another size rounds otherwise
     assert left["probabilities"].shape == (2, len(generation.manifest.classes))
-    assert capsys.readouterr().out.splitlines()[1].startswith(f"old.png ['cat/{INDEXED:04}.png', ")
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"old.png certified ['cat/{INDEXED:04}.png', ")
     generation.close()
