@@ -13,20 +13,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index.layout import Layout
+from index.layout import COMPONENTS, Layout
+from index.scans.graph import LINKS
+from index.scans.panorama import BATCH, LEVEL
+from index.scans.reduced import SHARD
+from index.search import MEASURED
 
 __all__ = ["Bandwidth", "Reads", "bandwidth", "milliseconds", "needed", "reads"]
 
-MOST = 512  # components: more make a search no faster
-LEVEL = 32  # numbers: Panorama's step, and the multiple to which a row is filled up
-BATCH, SHARD = 512, 32_768  # rows that Panorama stores together, the last group filled up, and those that one index has
-LINKS = 32  # of a row in the graph's upper layers; twice as many in the lowest
 REST = 0.2  # of what lies behind a row's first level, what Panorama reads
-SURVIVORS, STEEPNESS = 0.0032, 1.4  # rows that MOST components cannot leave out; the share grows as they get fewer
-CANDIDATES = 32  # rows that are proposed and then measured exactly
-VISITED = 64 * LINKS  # rows that a graph's search compares
-RANDOM = 12  # times as long to read rows in a graph's order as one after the other
-EXACT = 6  # times as long to measure a row in float64 as to read it
+SURVIVORS, STEEPNESS = 0.0032, 1.4  # rows that COMPONENTS cannot leave out; the share grows as they get fewer
+VISITED = 1500  # rows that a graph's search compares, among 2^16 rows
+RANDOM = 6  # times as long to read rows in a graph's order as one after the other
+CHOSEN = 4  # times as long to read and measure whole rows here and there
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def needed(rows: int, width: int, layout: Layout) -> int:
     """Bytes that must stay in memory for the expected time."""
     if layout.kind == "flat":
         return rows * (4 * width + 12)  # the rows, their lengths and ids
-    projection = 8 * width * min(MOST, width) + rows * 16  # lengths and ids
+    projection = 8 * width * min(COMPONENTS, width) + rows * 16  # lengths and ids
     few = _filled(layout.leading)
     proposing = _panorama(rows, few) if layout.kind == "panorama" else _graph(rows, few)
     return projection + proposing + _panorama(rows, _filled(layout.components + 1))
@@ -77,21 +76,23 @@ def reads(rows: int, width: int, layout: Layout) -> Reads:
     """Return what one query reads."""
     if layout.kind == "flat":
         return Reads(4.0 * rows * width, 4.0 * rows * width)
-    few, row = _filled(layout.leading), 4 * width
+    few, row, direction = _filled(layout.leading), 4 * width, 8 * width
     graph = RANDOM * min(VISITED, rows) * 4 * few * max(1.0, math.log2(rows) / 16)
     proposing = graph if layout.kind == "hnsw" else _scanned(rows, few)
-    measured = 2 * row * min(MOST, width) + proposing + EXACT * row * min(CANDIDATES, rows)
-    survivors = rows * min(1.0, SURVIVORS * (MOST / layout.components) ** STEEPNESS)
-    return Reads(measured + _scanned(rows, _filled(layout.components + 1)) + EXACT * row * survivors, measured)
+    measured = direction * layout.leading + proposing + CHOSEN * row * min(MEASURED, rows)
+    survivors = rows * min(1.0, SURVIVORS * (COMPONENTS / layout.components) ** STEEPNESS)
+    proving = direction * (layout.components - layout.leading) + _scanned(rows, _filled(layout.components + 1))
+    return Reads(measured + proving + CHOSEN * row * survivors, measured)
 
 
 def milliseconds(rows: int, width: int, layout: Layout, speed: Bandwidth) -> tuple[float, float]:
-    """Expected time of one query on the CPU, certified and measured. All cores share a flat scan, one does the others'.
+    """Expected time of one query on the CPU, certified and measured, while what is read is in the page cache.
 
-    It holds while the rows that are read are in the page cache.
+    All cores share a scan of whole rows, or of several shards; one follows a graph.
     """
-    read, rate = reads(rows, width, layout), speed.all if layout.kind == "flat" else speed.one
-    return read.certified / rate * 1e3, read.measured / rate * 1e3
+    read = reads(rows, width, layout)
+    scan = speed.all if layout.kind == "flat" or rows > SHARD else speed.one
+    return read.certified / scan * 1e3, read.measured / (speed.one if layout.kind == "hnsw" else scan) * 1e3
 
 
 def _filled(numbers: int) -> int:

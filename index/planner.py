@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from index.costs import MOST, Bandwidth, bandwidth, milliseconds, needed, reads
-from index.layout import Layout
+from index.costs import Bandwidth, bandwidth, milliseconds, needed, reads
+from index.layout import COMPONENTS, Layout
 
 __all__ = ["BadSize", "Choice", "TooLittleMemory", "Wanted", "bytes_of", "plan"]
 
+Kind = Literal["flat", "panorama", "hnsw"]
 Wanted = Literal["auto", "flat", "panorama", "coarse", "hnsw"]
 
 SMALL = 5_000  # rows: fewer are scanned within a millisecond or two as they are
-LARGE = 250_000  # rows: from here on a graph proposes sooner than a scan by more than its making costs
+LARGE = 20_000  # rows: from here on a graph proposes sooner than a scan
 LEADING = 128  # components that propose, at most
 FREE = 0.9  # of a GPU's memory, for the rows
+KINDS: dict[str, Kind] = {"panorama": "panorama", "coarse": "panorama", "hnsw": "hnsw"}
 UNITS = {"MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -62,14 +64,14 @@ def plan(
     """Choose the layout of `rows` rows of `width` numbers.
 
     memory: bytes that a search may keep in memory. gpus: bytes of each GPU that will search. wanted: panorama has
-    MOST components, coarse and hnsw may have fewer. speed: measured when it is not given. Raises TooLittleMemory for a
-    layout that was named and does not fit.
+    COMPONENTS of them, coarse and hnsw may have fewer. speed: measured when it is not given. Raises TooLittleMemory
+    for a layout that was named and does not fit.
     """
     why_flat = {"auto": _why_flat(rows, width, gpus), "flat": "as asked for"}.get(wanted, "")
     layouts = [] if why_flat else _layouts(rows, width, wanted)
     fitting = [layout for layout in layouts if needed(rows, width, layout) <= memory]
     if fitting:
-        layout, reason = fitting[0], _why(fitting[0], layouts, rows, memory)
+        layout, reason = fitting[0], _why(fitting[0], layouts, rows, memory, wanted)
     elif wanted in ("auto", "flat"):
         layout, reason = Layout(), why_flat or f"no other layout fits in {_size(memory)}"
     else:
@@ -86,15 +88,18 @@ def plan(
 
 
 def _layouts(rows: int, width: int, wanted: Wanted) -> list[Layout]:
-    """The layouts in question, the one that proves soonest first. For auto, those that read less than a flat scan."""
-    most = min(MOST, width // 2)
+    """The layouts in question, best first: a graph, more components. For auto, those that read less than a flat scan.
+
+    Fewer components may answer as soon for most queries, but leave more of the hard ones to a flat scan.
+    """
+    most = min(COMPONENTS, width // 2)
     eighths = range(8, 7 if wanted == "panorama" else 0, -1)
     sizes = [(m, min(LEADING, m // 2)) for m in dict.fromkeys(most * eighth // 8 for eighth in eighths) if m > 1]
-    graphs = [Layout("hnsw", *size) for size in sizes if wanted == "hnsw" or (wanted == "auto" and rows >= LARGE)]
-    scans = [Layout("panorama", *size) for size in sizes if wanted != "hnsw"]
-    cost = {layout: reads(rows, width, layout).certified for layout in graphs + scans}
+    graphs: tuple[Kind, ...] = ("hnsw", "panorama") if rows >= LARGE else ("panorama",)
+    kinds = (KINDS[wanted],) if wanted in KINDS else graphs
+    layouts = [Layout(kind, *size) for kind in kinds for size in sizes]
     most_read = 4 * rows * width if wanted == "auto" else float("inf")
-    return sorted((layout for layout in cost if cost[layout] < most_read), key=cost.__getitem__)
+    return [layout for layout in layouts if reads(rows, width, layout).certified < most_read]
 
 
 def _why_flat(rows: int, width: int, gpus: Sequence[int]) -> str:
@@ -108,10 +113,13 @@ def _why_flat(rows: int, width: int, gpus: Sequence[int]) -> str:
     return ""
 
 
-def _why(layout: Layout, layouts: Sequence[Layout], rows: int, memory: int) -> str:
-    if layout is layouts[0]:
-        return f"the quickest for {rows:,} rows" if len(layouts) > 1 else "as asked for"
-    return f"the quickest that fits in {_size(memory)}; with more memory another would prove sooner"
+def _why(layout: Layout, layouts: Sequence[Layout], rows: int, memory: int, wanted: Wanted) -> str:
+    if layout is not layouts[0]:
+        return f"as many components as fit in {_size(memory)}; with more, more queries are proven soon"
+    if wanted != "auto":
+        return "as asked for"
+    more = "graph proposes sooner than a scan" if layout.kind == "hnsw" else "scan of few numbers proposes soon"
+    return f"among {rows:,} rows a {more}"
 
 
 def _named(layout: Layout) -> str:

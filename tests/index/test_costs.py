@@ -23,12 +23,12 @@ def written(folder: Path, rows: int, layout: Layout) -> int:
 
 
 @pytest.mark.parametrize("kind", ["panorama", "hnsw"])
-@pytest.mark.parametrize("rows", [1, 513, 3000])
+@pytest.mark.parametrize("rows", [1, 1025, 5000])
 def test_the_bytes_are_those_of_the_files(
     rows: int, kind: Literal["panorama", "hnsw"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (costs, reduced):
-        monkeypatch.setattr(module, "SHARD", 1024)  # so that there are several
+        monkeypatch.setattr(module, "SHARD", 2048)  # so that there are several
     layout = Layout(kind, components=96, leading=32)
     assert needed(rows, WIDTH, layout) == pytest.approx(written(tmp_path, rows, layout), rel=0.03)
 
