@@ -1,11 +1,6 @@
 """A build in progress: it grows block by block, and continues after the last finished block when it was killed.
 
 Of blocks whose images have changed since, and of all behind them, nothing is kept.
-
-bundles/<name>/building/ holds four things. plan.json says what is being built; it is written last, and without it the
-folder is ignored. work.sqlite records the finished blocks, and so decides what is finished. features.npy holds their
-rows: they are written and synced before the record is committed, so the file may hold more, and the surplus is cut off.
-generation/ becomes the published folder by one rename.
 """
 
 import os
@@ -26,6 +21,7 @@ from index.generation import Generation
 from index.manifest import BadBundle
 from index.plan import Leaving, Plan
 from index.work import Block, Work
+from index.work_folder import WorkFolder, size
 
 __all__ = ["Building"]
 
@@ -52,21 +48,24 @@ class Building:
         """
         self._folder, self._leaving, self._checkpoint = folder, leaving, checkpoint
         self._base, self._lock = base, lock
-        self._root = folder.building
-        self._generation = self._root / "generation"
-        self.plan = self._resumed(plan) or self._started(plan)
+        self._work = WorkFolder(folder)
+        self.plan = self._work.resumed(plan) or self._work.started(plan)
         try:
-            self._record = Work(self._work)
+            self._record = Work(self._work.record)
             self._forget_what_changed(plan, identity)
             self._rows = self._record.rows  # whose features are finished
             self._contents = self._record.contents()  # of all images that are known
         except sqlite3.Error as error:
-            raise BadBundle(f"{self._work}: cannot be read: {error}; delete {self._root} to start over") from error
+            raise BadBundle(
+                f"{self._work.record}: cannot be read: {error}; delete {self._work.root} to start over"
+            ) from error
         if base is not None and not plan.fresh:
             self._contents |= base.catalogue.contents()
-        if not self._is_published and _size(self._features) < self._finished_bytes:
+        if not self._is_published and size(self._work.features) < self._finished_bytes:
             self.close()
-            raise BadBundle(f"{self._features}: shorter than its record says; delete {self._root} to start over")
+            raise BadBundle(
+                f"{self._work.features}: shorter than its record says; delete {self._work.root} to start over"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +89,7 @@ class Building:
         """
         self.plan.check(block, self.done)
         embedded = self._new_contents(block)
-        with writing(self._root), self._features.open("r+b", buffering=0) as file:
+        with writing(self._work.root), self._work.features.open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
             file.seek(0, os.SEEK_END)
             files.write_all(file, np.ascontiguousarray(block.features, "<f4").data)
@@ -109,7 +108,7 @@ class Building:
         rest = (total - done) * (4 * self.plan.width + row) + total * 4 * components
         shared = self._base is not None and not self.plan.fresh  # a link to the checkpoint, where links can be
         copies = total * row + (0 if shared else self._checkpoint.stat().st_size)  # that publishing makes
-        needed, free = rest + copies * (not self._is_published), shutil.disk_usage(self._root).free
+        needed, free = rest + copies * (not self._is_published), shutil.disk_usage(self._work.root).free
         if free < needed:
             place = self._folder.root
             raise DiskFull(f"{place}: about {needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free")
@@ -123,20 +122,20 @@ class Building:
         is; never a part of it. Raises BadBundle when images are left to append or when no image is left, DiskFull.
         """
         if self.done < self.plan.total:
-            raise BadBundle(f"{self._root}: only {self.done} of {self.plan.total} images are done")
+            raise BadBundle(f"{self._work.root}: only {self.done} of {self.plan.total} images are done")
         if self.plan.fresh and not self._rows:
             why = self._record.first_reason()
-            raise BadBundle(f"{self._root}: none of the {self.plan.total} images could be read, the first: {why}")
+            raise BadBundle(f"{self._work.root}: none of the {self.plan.total} images could be read, the first: {why}")
         number, folder = self.plan.number, self._folder
-        with writing(self._root):
+        with writing(self._work.root):
             if not self._is_published:  # else an earlier process was killed between publish and point
                 self._complete(measure)
-                folder.publish(self._generation, number, self.plan.first_id + self.plan.total)
+                folder.publish(self._work.generation, number, self.plan.first_id + self.plan.total)
             before = folder.current() or 0
             folder.remove([n for n in folder.numbers() if before < n < number])  # abandoned by a roll-back
             folder.point(number)
             self._record.close()
-            _discard(self._root)
+            self._work.discard()
             folder.remove(folder.numbers()[:-KEPT])
         self.close()  # only now: a build that began earlier would lose what _discard removes
         return Generation(folder.path(number))
@@ -149,64 +148,33 @@ class Building:
         self._lock.close()
 
     @property
-    def _work(self) -> Path:
-        return self._root / "work.sqlite"
-
-    @property
-    def _features(self) -> Path:
-        return self._root / "features.npy"
-
-    @property
     def _finished_bytes(self) -> int:
         return files.NPY_HEADER + 4 * self.plan.width * self._rows
 
     @property
     def _is_published(self) -> bool:
-        return self._folder.path(self.plan.number).exists()
-
-    def _resumed(self, wanted: Plan) -> Plan | None:
-        """Return the plan of the build in building/ if it makes what is wanted and can continue, else None."""
-        found = Plan.read(self._root / "plan.json")
-        if found is None or not wanted.continues(found) or found.number == self._folder.current():
-            return None
-        if not _size(self._work):  # only the record knows which blocks are finished
-            return None
-        plan = wanted.numbered_as(found)
-        if self._folder.path(plan.number).exists():
-            return plan if plan == found else None
-        plan.write(self._root / "plan.json")
-        return plan
+        return self._work.is_published(self.plan)
 
     def _forget_what_changed(self, plan: Plan, identity: Identity) -> None:
         """Keep the blocks up to the first that has changed; start over where what is published is not all as wanted."""
         agreed = self._record.agreed(identity)
         if self._is_published and not agreed == self.done == plan.total:
             self._record.close()
-            self.plan = self._started(plan)
-            self._record = Work(self._work)
+            self.plan = self._work.started(plan)
+            self._record = Work(self._work.record)
         elif agreed < self.done:
             self._record.keep(agreed)
 
-    def _started(self, plan: Plan) -> Plan:
-        _discard(self._root)
-        files.make_folder(self._root)
-        self._features.write_bytes(bytes(files.NPY_HEADER))
-        Work.create(self._work)
-        for path in (self._features, self._work, self._root):
-            files.sync(path)
-        plan.write(self._root / "plan.json")
-        return plan
-
     def _complete(self, measure: Measure | None) -> None:
         """Make generation/ whole, whatever state a killed process left it in."""
-        with self._features.open("r+b", buffering=0) as file:
+        with self._work.features.open("r+b", buffering=0) as file:
             file.truncate(self._finished_bytes)
             files.write_all(file, files.npy_header("<f4", (self._rows, self.plan.width)))
-        files.sync(self._features)
-        where = (self._generation, self._record, self._features)
+        files.sync(self._work.features)
+        where = (self._work.generation, self._record, self._work.features)
         assembly.assemble(*where, self.plan, self._leaving, self._checkpoint, self._base)
         if measure is not None:
-            assembly.measure(self._generation, measure)
+            assembly.measure(self._work.generation, measure)
 
     def _new_contents(self, block: Block) -> set[str]:
         """Return the contents that the block adds. Raises BadBundle for one embedded twice, or said to be known."""
@@ -219,14 +187,3 @@ class Building:
                 raise BadBundle(f"images {block.start} to {block.stop}: {entry.name} is {how}")
             new.add(entry.content)
         return new
-
-
-def _size(file: Path) -> int:
-    """Return a file's size in bytes, 0 for one that does not exist."""
-    return file.stat().st_size if file.exists() else 0
-
-
-def _discard(root: Path) -> None:
-    """Remove a build: first its plan, so that it is ignored should the process be killed before the rest is gone."""
-    (root / "plan.json").unlink(missing_ok=True)
-    shutil.rmtree(root, ignore_errors=True)

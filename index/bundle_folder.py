@@ -32,7 +32,6 @@ class BundleFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.building = root / "building"
         self._folder = root / "generations"
 
     def path(self, number: int) -> Path:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from index.catalogue import Catalogue
+from index.generation import Generation
 from index.manifest import BadBundle
 
 __all__ = ["Changes", "Entries", "changes_of"]
@@ -29,8 +29,14 @@ class Changes:
         return not (self.new or self.gone or self.fresh or self.relayout)
 
 
-def changes_of(catalogue: Catalogue, source: str, entries: Entries, base: int, *, fresh: bool) -> Changes:
-    """Compare a source with a catalogue, or, where `fresh`, with what it says was removed by id. Raises BadBundle."""
+def changes_of(generation: Generation, source: str, total: int, entries: Entries, *, fresh: bool) -> Changes:
+    """Compare a source of `total` inputs with a generation, or, where `fresh`, with what was removed from it by id.
+
+    `entries` is called where it has to be. Raises BadBundle where two inputs have one name.
+    """
+    catalogue = generation.catalogue
+    if fresh and not catalogue.excludes(source):
+        return Changes(source, range(total), base=generation.number)
     known = {
         named.name: (named.label, named.state)
         for named in catalogue.names(source)
@@ -46,4 +52,4 @@ def changes_of(catalogue: Catalogue, source: str, entries: Entries, base: int, *
         else:
             new.append(position)
     gone = tuple(name for name in known if name not in seen)
-    return Changes(source, new, gone, kept, base, fresh)
+    return Changes(source, new, gone, kept, generation.number, fresh)

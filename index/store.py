@@ -14,7 +14,7 @@ from index.generation import Generation
 from index.layout import Layout
 from index.manifest import MANIFEST, BadBundle, Manifest, OldFormat
 from index.plan import Leaving, Plan
-from index.work import Work
+from index.work_folder import WorkFolder
 
 __all__ = ["Bundle", "Published"]
 
@@ -67,24 +67,20 @@ class Bundle:
         format 1 counts as none. Raises BadBundle for one that is damaged, and where two inputs have one name.
         """
         number = self._folder.current()
-        everything = Changes(source, range(total), base=number)
         if number is None:
-            return everything
+            return Changes(source, range(total))
         try:
             generation = self.current()
         except OldFormat:
-            return everything
+            return Changes(source, range(total), base=number)
         except BadBundle as error:
             raise BadBundle(
                 f"{error}; go back to the generation before, or delete {self.path} to start over"
             ) from error
         with closing(generation):
-            manifest, catalogue = generation.manifest, generation.catalogue
-            fresh = dict(manifest.inputs) != dict(inputs) or engine not in (None, manifest.engine)
-            if fresh and not catalogue.excludes(source):
-                return everything
-            relayout = layout is not None and asdict(layout) != manifest.index
-            return replace(changes_of(catalogue, source, entries, number, fresh=fresh), relayout=relayout)
+            made_so = dict(generation.manifest.inputs) == dict(inputs) and engine in (None, generation.manifest.engine)
+            found = changes_of(generation, source, total, entries, fresh=not made_so)
+            return replace(found, relayout=layout is not None and asdict(layout) != generation.manifest.index)
 
     def begin(
         self,
@@ -188,7 +184,7 @@ class Bundle:
             lock = undo.enter_context(self._folder.lock())
             base = undo.enter_context(closing(self.current()))
             leaving.check(base.catalogue)
-            self._refuse_unfinished(base.number)
+            WorkFolder(self._folder).refuse_to_lose(base.number)
             number, first_id = self._folder.following()
             plan = Plan(
                 number=number,
@@ -217,14 +213,3 @@ class Bundle:
             return None if current is None else self.current()
         except OldFormat:
             return None
-
-    def _refuse_unfinished(self, current: int) -> None:
-        """Raise BadBundle where a build that starts from this generation has blocks that would be lost."""
-        root = self._folder.building
-        found = Plan.read(root / "plan.json")
-        if found is None or not found.total or found.base != current or self._folder.path(found.number).exists():
-            return
-        with closing(Work(root / "work.sqlite")) as record:
-            done = record.done
-        if done:
-            raise BadBundle(f"{root}: {done} of {found.total} images are done: finish that build, or delete it first")
