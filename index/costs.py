@@ -17,7 +17,6 @@ from index.layout import COMPONENTS, Layout
 from index.scans.graph import LINKS
 from index.scans.panorama import BATCH, LEVEL
 from index.scans.reduced import SHARD
-from index.search import MEASURED
 
 __all__ = ["Bandwidth", "Reads", "bandwidth", "milliseconds", "needed", "reads"]
 
@@ -79,7 +78,7 @@ def reads(rows: int, width: int, layout: Layout) -> Reads:
     few, row, direction = _filled(layout.leading), 4 * width, 8 * width
     graph = RANDOM * min(VISITED, rows) * 4 * few * max(1.0, math.log2(rows) / 16)
     proposing = graph if layout.kind == "hnsw" else _scanned(rows, few)
-    measured = direction * layout.leading + proposing + CHOSEN * row * min(MEASURED, rows)
+    measured = direction * layout.leading + proposing + CHOSEN * row * min(layout.candidates, rows)
     survivors = rows * min(1.0, SURVIVORS * (COMPONENTS / layout.components) ** STEEPNESS)
     proving = direction * (layout.components - layout.leading) + _scanned(rows, _filled(layout.components + 1))
     return Reads(measured + proving + CHOSEN * row * survivors, measured)

@@ -36,6 +36,7 @@ class Layout:
     kind: Literal["flat", "panorama", "hnsw"] = "flat"
     components: int = 0  # leading principal components that prove an answer; 0 for flat
     leading: int = 0  # the fewer ones that propose candidates
+    candidates: int = 72  # that are compared whole for a `measured` answer, at least
 
     def sizes(self, width: int) -> Sizes:
         """Return what is kept of rows of `width` numbers, which may have fewer than the layout wants."""
@@ -99,7 +100,7 @@ def open_search(generation: Laid, *, gpus: Sequence[int] = (), float16: bool = F
     flat = FlatScan(rows, gpus=(), float16=False)
     folders = [(segment.path, of) for segment, of in zip(segments, rows, strict=True)]
     scan = ReducedScan(folders, Projection(np.load(generation.path / PROJECTION)), layout.sizes(width), pool)
-    return Search(AllRows(rows, generation.removed), flat, scan, pool)
+    return Search(AllRows(rows, generation.removed), flat, scan, pool, layout.candidates)
 
 
 def flat_search(

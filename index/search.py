@@ -29,7 +29,6 @@ from index.scans.scan import Asked, Scan, Vectors
 __all__ = ["Answers", "Exactness", "Search", "threads"]
 
 SPARE = 26  # proposals beyond k, so that the k-th distance among them is seldom too large
-MEASURED = 72  # proposals, at least, where nothing is proven afterwards
 LIMIT = 512  # proposals, at most
 
 Exactness = Literal["certified", "exact", "measured"]
@@ -49,9 +48,11 @@ class Answers:
 class Search:
     """Nearest neighbours among the images of a collection. Any thread may search."""
 
-    def __init__(self, rows: AllRows, flat: FlatScan, scan: ReducedScan | None, pool: ThreadPoolExecutor) -> None:
-        """flat: the scan of all rows, and the only one where `scan` is None."""
-        self._rows, self._flat, self._reduced, self._pool = rows, flat, scan, pool
+    def __init__(
+        self, rows: AllRows, flat: FlatScan, scan: ReducedScan | None, pool: ThreadPoolExecutor, candidates: int = 0
+    ) -> None:
+        """flat: the scan of all rows, and the only one where `scan` is None. candidates: see Layout."""
+        self._rows, self._flat, self._reduced, self._pool, self._candidates = rows, flat, scan, pool, candidates
         self.device = "cpu" if scan else flat.device  # as in "cpu" or "cuda:0, cuda:1"
 
     def search(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
@@ -106,7 +107,7 @@ class Search:
 
     def _wanted(self, k: int, how: Exactness) -> int:
         """Return how many proposals to ask for, so that about k and some are left without the removed ones."""
-        kept = max(MEASURED, 4 * k) if how == "measured" else k + SPARE
+        kept = max(self._candidates, 4 * k) if how == "measured" else k + SPARE
         return int(kept / (1 - self._rows.dead_share)) + 1 if self._rows.dead_share else kept
 
     def _settled(

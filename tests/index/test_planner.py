@@ -141,3 +141,8 @@ def test_without_a_speed_the_machine_s_is_measured() -> None:
     choice = plan(100_000, 4096, 4 * GIB)
     assert np.isfinite(choice.expected_ms)
     assert 0.1 < choice.expected_ms < 1000  # 0.2 to 2,000 GB/s
+
+
+def test_a_measured_answer_compares_more_rows_of_a_larger_collection() -> None:
+    of = [plan(rows, 4096, 2**40, speed=SPEED).layout.candidates for rows in (20_000, 50_000, 1_000_000, 10**9)]
+    assert of == [72, 72, 253, 512]  # FAISS's Panorama gives no more than 1,024, the search asks for no more than 512
