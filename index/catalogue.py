@@ -3,6 +3,7 @@
 The thumbnails lie in the segments: they are most of the bytes, and an image's never changes.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ NAMES = """
 SELECT names.name, classes.name, state, outcome, image_id, reason
 FROM names JOIN sources USING (source_id) LEFT JOIN classes ON class_id = label
 """
+KEY = "CAST(? AS TEXT)"  # a source's key is a path, which need not be UTF-8
 PAGE = 4096  # rows that are fetched at a time
 
 
@@ -119,30 +121,35 @@ class Catalogue:
 
     def sources(self) -> list[str]:
         """Return the keys of all sources, in the order in which they came."""
-        return [row[0] for row in self._database.rows("SELECT key FROM sources ORDER BY source_id")]
+        keys = self._database.rows("SELECT CAST(key AS BLOB) FROM sources ORDER BY source_id")
+        return [os.fsdecode(key) for (key,) in keys]
 
     def names(self, source: str) -> Iterator[Named]:
         """Yield the inputs of a source in the order in which they came."""
         last = -1
-        query = f"{NAMES.replace('SELECT', 'SELECT name_id,')} WHERE key = ? AND name_id > ? ORDER BY name_id LIMIT ?"
-        while rows := self._database.rows(query, source, last, PAGE):
+        query = (
+            f"{NAMES.replace('SELECT', 'SELECT name_id,')} WHERE key = {KEY} AND name_id > ? ORDER BY name_id LIMIT ?"
+        )
+        while rows := self._database.rows(query, os.fsencode(source), last, PAGE):
             yield from (Named(*row[1:]) for row in rows)
             last = rows[-1][0]
 
     def gone(self) -> list[Gone]:
         """Return the names that the last run took away, in the order in which they had come."""
-        query = "SELECT key, name, image_id, outcome FROM gone JOIN sources USING (source_id) ORDER BY name_id"
-        return [Gone(*row) for row in self._database.rows(query)]
+        columns = "CAST(key AS BLOB), name, image_id, outcome"
+        query = f"SELECT {columns} FROM gone JOIN sources USING (source_id) ORDER BY name_id"
+        return [Gone(os.fsdecode(key), *rest) for key, *rest in self._database.rows(query)]
 
     def skipped(self) -> list[Skipped]:
         """Return the files that could not be read, in the order in which they came."""
-        query = "SELECT key, name, reason FROM names JOIN sources USING (source_id) WHERE outcome = 'skipped'"
-        return [Skipped(*row) for row in self._database.rows(f"{query} ORDER BY name_id")]
+        query = "SELECT CAST(key AS BLOB), name, reason FROM names JOIN sources USING (source_id)"
+        rows = self._database.rows(f"{query} WHERE outcome = 'skipped' ORDER BY name_id")
+        return [Skipped(os.fsdecode(key), *rest) for key, *rest in rows]
 
     def excludes(self, source: str) -> bool:
         """Return True when names of this source were removed by id."""
-        query = "SELECT 1 FROM names JOIN sources USING (source_id) WHERE key = ? AND outcome = 'excluded' LIMIT 1"
-        return bool(self._database.rows(query, source))
+        query = f"SELECT 1 FROM names JOIN sources USING (source_id) WHERE key = {KEY} AND outcome = 'excluded' LIMIT 1"
+        return bool(self._database.rows(query, os.fsencode(source)))
 
     def ids(self) -> list[int]:
         """Return the id of every image, ascending."""

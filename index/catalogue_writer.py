@@ -3,6 +3,7 @@
 old_names and old_images are what is kept of the catalogue before; `found` is a row for each entry of the build.
 """
 
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -95,7 +96,7 @@ FROM old_names JOIN leaving USING (source_id, name) ORDER BY name_id
 """
 SOURCES = """
 INSERT INTO new.sources
-SELECT * FROM (SELECT * FROM base.sources UNION SELECT :source, :key)
+SELECT * FROM (SELECT * FROM base.sources UNION SELECT :source, CAST(:key AS TEXT))
 WHERE source_id IN (SELECT source_id FROM new.names UNION SELECT source_id FROM new.gone) ORDER BY source_id
 """
 RENAMED = """
@@ -130,13 +131,14 @@ def write_catalogue(work: Work, path: Path, base: Path | None, plan: Plan, leavi
 
 def _merge(connection: sqlite3.Connection, plan: Plan, leaving: Leaving) -> Merged:
     classes = _classes(connection, plan)
-    keys = {key: number for number, key in connection.execute("SELECT * FROM base.sources")}
+    sources = connection.execute("SELECT CAST(key AS BLOB), source_id FROM base.sources")
+    keys = {os.fsdecode(key): number for key, number in sources}
     source = NO_SOURCE if plan.source is None else keys.get(plan.source, max(keys.values(), default=0) + 1)
     gone = [(keys[key], name) for key, names in leaving.names.items() for name in names]
     connection.executemany("INSERT INTO leaving VALUES (?, ?)", gone)
     connection.executemany("INSERT INTO unwanted VALUES (?)", [(image_id,) for image_id in leaving.ids])
     following = connection.execute("SELECT ifnull(max(name_id) + 1, 0) FROM base.names").fetchone()[0]
-    values = {"source": source, "key": plan.source, "first": plan.first_id, "next": following}
+    values = {"source": source, "key": os.fsencode(plan.source or ""), "first": plan.first_id, "next": following}
     for statement in (STAYING, FOUND, ARRIVING, IMAGES):
         connection.execute(statement, values)
     new_images = "INSERT INTO new.images SELECT ? + position, content FROM main.embedded ORDER BY position"

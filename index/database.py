@@ -23,7 +23,7 @@ class Database:
         weakref.finalize(self, self._connection.close)
         self._turn = threading.Lock()
 
-    def rows(self, query: str, *values: int | str) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, *values: int | str | bytes) -> list[tuple[Any, ...]]:
         """Return all rows of a query. Raises sqlite3.Error."""
         with self._turn:
             return self._connection.execute(query, values).fetchall()

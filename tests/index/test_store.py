@@ -8,7 +8,20 @@ import numpy as np
 import pytest
 
 from index import BadBundle, Bundle, Busy, Layout, NoSuchImage, Published
-from tests.index.blocks import CLASSES, INPUTS, TOTAL, WIDTH, Run, begun, blocks, build, changes, collection, contents
+from tests.index.blocks import (
+    CLASSES,
+    INPUTS,
+    TOTAL,
+    WIDTH,
+    Files,
+    Run,
+    begun,
+    blocks,
+    build,
+    changes,
+    collection,
+    contents,
+)
 from tests.test_files import traced
 
 
@@ -63,10 +76,19 @@ def test_rows_are_those_of_the_ids_that_are_asked_for(path: Path, checkpoint: Pa
 
 def test_a_bundle_may_lie_at_a_path_that_is_no_text(tmp_path: Path, checkpoint: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9 ?#%")
-    generation = build(path, checkpoint)
+    source = Files(collection().files, key=str(path))
+    generation = build(path, checkpoint, source)
     assert contents(Bundle(path).current(verify=True)) == contents(generation)
     assert generation.catalogue.image(8).label == "frog"
-    assert Bundle(path).remove(generation.ids[:90].tolist()).segments[0].name == "0002"  # compaction reads the old one
+    assert generation.catalogue.sources() == [str(path)]
+    assert changes(path, source).empty
+    assert generation.catalogue.skipped()[0].source == str(path)
+    assert not generation.catalogue.excludes(str(path))
+    Bundle(path).forget({str(path): [source.files[8].name]})
+    assert Bundle(path).current().catalogue.gone()[0].source == str(path)
+    assert (
+        Bundle(path).remove(generation.ids[10:90].tolist()).segments[0].name == "0003"
+    )  # compaction reads the old one
 
 
 def test_the_names_of_new_folders_are_on_the_disk_before_what_names_them(
