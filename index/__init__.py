@@ -10,7 +10,7 @@ from index.changes import Changes
 from index.flat_index import FlatIndex, Searcher
 from index.generation import Generation
 from index.layout import Layout, flat_search, open_search
-from index.manifest import BadBundle, Manifest
+from index.manifest import BadBundle, DamagedPart, Manifest
 from index.scans.scan import TooLarge
 from index.scans.shards import GpuFailed, gpus_of
 from index.search import Answers, Search
@@ -25,6 +25,7 @@ __all__ = [
     "Busy",
     "Catalogue",
     "Changes",
+    "DamagedPart",
     "DiskFull",
     "FlatIndex",
     "Generation",

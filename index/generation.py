@@ -8,20 +8,25 @@ catalogue.sqlite        names, labels, what became of each input
 and what index.layout.prepare and the build's measurement have written
 """
 
+import hashlib
 import sqlite3
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from index.catalogue import Catalogue, NoSuchImage
 from index.layout import Layout
-from index.manifest import MANIFEST, BadBundle, Manifest, Part, fingerprint
+from index.manifest import MANIFEST, BadBundle, DamagedPart, Manifest, Part
 from index.segments import Segment, folder
 
 __all__ = ["CATALOGUE", "CHECKPOINT", "REMOVED", "Generation"]
 
 CHECKPOINT, REMOVED, CATALOGUE = "checkpoint.safetensors", "removed.npy", "catalogue.sqlite"
+BLOCK = 1 << 20  # bytes that are read at a time
 
 
 class Generation:
@@ -65,21 +70,33 @@ class Generation:
         alone = len(self.segments) == 1 and not len(self.removed)
         return self.segments[0].features if alone else self.rows(self.ids)
 
-    def verify(self) -> None:
-        """Read every file, and compare its SHA-256. Raises BadBundle."""
-        for name, part in self.manifest.parts.items():
-            try:
-                found = fingerprint(self.path / name)
-            except OSError as error:
-                raise BadBundle(f"{self.path / name}: cannot be read: {error.strerror}") from error
-            if found != part.sha256:
-                raise BadBundle(f"{self.path / name}: not the file that was published (its SHA-256 differs)")
+    def verify(self, pause: Callable[[], None] = lambda: None) -> None:
+        """Read every file, and compare its SHA-256. Raises DamagedPart.
+
+        `pause` is called after every MiB, and may raise. All files are opened before the first is read, so that they
+        can be read to the end when the generation is removed meanwhile.
+        """
+        with ExitStack() as opened:
+            parts = self.manifest.parts
+            for name, file in [(name, opened.enter_context(self._opened(name))) for name in parts]:
+                try:
+                    found = _fingerprint(file, pause)
+                except OSError as error:
+                    raise DamagedPart(self.path, name, f"cannot be read: {error.strerror}") from error
+                if found != parts[name].sha256:
+                    raise DamagedPart(self.path, name, "not the file that was published (its SHA-256 differs)")
 
     def close(self) -> None:
         """Close the catalogue and the thumbnails. The arrays can still be used."""
         self.catalogue.close()
         for segment in self.segments:
             segment.close()
+
+    def _opened(self, name: str) -> IO[bytes]:
+        try:
+            return (self.path / name).open("rb", buffering=0)
+        except OSError as error:
+            raise DamagedPart(self.path, name, f"cannot be read: {error.strerror}") from error
 
     def _ids(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the image ids that are removed, and those that are in the collection. Raises BadBundle."""
@@ -102,6 +119,15 @@ def _places(wanted: NDArray[np.int64], ids: NDArray[np.int64]) -> tuple[NDArray[
     """Wanted ids (k,) -> where each would be among ids (n,), n >= 1, ascending, and whether it is there."""
     rows = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
     return rows, ids[rows] == wanted
+
+
+def _fingerprint(file: IO[bytes], pause: Callable[[], None]) -> str:
+    """As `fingerprint`, with a pause after each block."""
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK):
+        digest.update(block)
+        pause()
+    return digest.hexdigest()
 
 
 def _check_size(file: Path, part: Part) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["MANIFEST", "BadBundle", "Manifest", "OldFormat", "Part", "fingerprint"]
+__all__ = ["MANIFEST", "BadBundle", "DamagedPart", "Manifest", "OldFormat", "Part", "fingerprint"]
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -16,6 +16,14 @@ AGAIN = "build the index again with scripts/build_index.py"
 
 class BadBundle(ValueError):
     """The bundle is missing, damaged, not of this format, or cannot be written; the message says which part."""
+
+
+class DamagedPart(BadBundle):
+    """A file of a generation is not the one that was published."""
+
+    def __init__(self, generation: Path, part: str, why: str) -> None:
+        super().__init__(f"{generation / part}: {why}")
+        self.part = part
 
 
 class OldFormat(BadBundle):

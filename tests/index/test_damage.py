@@ -1,12 +1,13 @@
 """What is damaged, foreign or in the way is told in one line; what was published stays."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from index import BadBundle, Bundle
+from index import BadBundle, Bundle, DamagedPart
 from index.manifest import Manifest
 from tests.index.blocks import begun, build, changes, collection
 
@@ -115,3 +116,26 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, checkpoint: Pat
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BadBundle, match="file"):
         begun(tmp_path / "file", checkpoint)
+
+
+def test_verifying_pauses_after_every_block_and_may_be_stopped_there(
+    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = build(path, checkpoint, collection(20))
+    monkeypatch.setattr("index.generation.BLOCK", 1000)
+    pauses: list[int] = []
+    generation.verify(lambda: pauses.append(1))
+    assert len(pauses) == sum(-(-part.bytes // 1000) for part in generation.manifest.parts.values())
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generation.verify(stop)
+
+
+def test_a_generation_that_is_removed_while_it_is_verified_is_read_to_the_end(path: Path, checkpoint: Path) -> None:
+    generation = build(path, checkpoint, collection(20))
+    generation.verify(lambda: shutil.rmtree(generation.path, ignore_errors=True))
+    with pytest.raises(DamagedPart, match="cannot be read: No such file or directory"):
+        generation.verify()
