@@ -66,9 +66,7 @@ def _loading(
             failed(error)
             return
         app.state.metrics.serving(engine)
-        app.state.workers = Workers(
-            engine, app.state.metrics, decoders=settings.decoders, max_in_flight=settings.max_in_flight
-        )
+        app.state.workers = Workers(engine, app.state.metrics, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -1,22 +1,24 @@
 """The routes' dependencies: the workers, and parameters that may be form fields or in the query string."""
 
 from enum import IntEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from fastapi import Depends, File, Form, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 
 from service.engine import Engine
-from service.errors import NotReady
+from service.errors import DamagedIndex, NotReady
 from service.metrics import Metrics
 from service.workers import Workers
 
 __all__ = [
     "EngineDep",
+    "Exactness",
     "ImageId",
     "ImageUpload",
     "K",
+    "LoadedDep",
     "MetricsDep",
     "OptionalUpload",
     "RandomDep",
@@ -31,6 +33,9 @@ LARGEST = 2**63 - 1  # the largest image id, an int64
 FORMATS = "JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP, PPM or JPEG 2000"
 
 
+Asked = Literal["certified", "measured"]
+
+
 class Views(IntEnum):
     """Number of crops of the image that the network gets."""
 
@@ -38,11 +43,18 @@ class Views(IntEnum):
     TEN = 10
 
 
-def workers(request: Request) -> Workers:
-    """Return the workers. Raises NotReady while the engine is being loaded."""
-    loaded: Workers | None = request.app.state.workers
-    if loaded is None:
+def loaded(request: Request) -> Workers:
+    """Return the workers, whatever their index is worth. Raises NotReady while the engine is being loaded."""
+    found: Workers | None = request.app.state.workers
+    if found is None:
         raise NotReady("the network and the index are still being loaded; try again in a moment")
+    return found
+
+
+def workers(loaded: Annotated[Workers, Depends(loaded)]) -> Workers:
+    """Return the workers. Raises NotReady, and DamagedIndex: wrong answers are worse than none."""
+    if loaded.verification.damaged is not None:
+        raise DamagedIndex(loaded.verification.damaged)
     return loaded
 
 
@@ -96,6 +108,19 @@ def k(
     return asked
 
 
+def exactness(
+    exactness: Annotated[
+        Asked,
+        Form(
+            description="certified: a proven answer; measured: the quickest, whose recall is known; it is certified, "
+            "too, where the build measured none"
+        ),
+    ] = "certified",
+    in_query: Annotated[Asked | None, Query(alias="exactness", include_in_schema=False)] = None,
+) -> Asked:
+    return exactness if in_query is None else in_query
+
+
 def image_id(
     image_id: Annotated[
         int | None, Form(ge=0, le=LARGEST, description="id of an indexed image, in place of `file`")
@@ -105,6 +130,7 @@ def image_id(
     return image_id if in_query is None else in_query
 
 
+LoadedDep = Annotated[Workers, Depends(loaded)]
 WorkersDep = Annotated[Workers, Depends(workers)]
 EngineDep = Annotated[Engine, Depends(engine)]
 MetricsDep = Annotated[Metrics, Depends(metrics)]
@@ -114,4 +140,5 @@ OptionalUpload = Annotated[UploadFile | None, File(description=FORMATS)]
 TopK = Annotated[int, Depends(top_k)]
 ViewsDep = Annotated[Views, Depends(views)]
 K = Annotated[int, Depends(k)]
+Exactness = Annotated[Asked, Depends(exactness)]
 ImageId = Annotated[int | None, Depends(image_id)]

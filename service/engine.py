@@ -1,20 +1,22 @@
 """The only file where the network meets the index: it classifies an image and finds its nearest indexed images.
 
-All methods block. Any thread may call `prepare`, `indexed` and `any_indexed`; the others are for one thread at a time
-(workers.py). S is the side of a stored image, F the length of an embedding (4096).
+All methods block. Any thread may call `prepare`, `slow`, `indexed`, `any_indexed` and `verify`; the others are for one
+thread at a time (workers.py). S is the side of a stored image, F the length of an embedding (4096).
 """
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Bundle, FlatIndex, Generation, Image, Searcher, gpus_of
+from index import Answers, Bundle, Generation, Image, Search, gpus_of, open_search
 from model import Checkpoint, Embedder, load_checkpoint
 from service.settings import Settings
 
-__all__ = ["SHORT", "Engine", "Found", "Inference", "Mismatch", "Predicted", "load_engine"]
+__all__ = ["SHORT", "Engine", "Found", "Inference", "Mismatch", "Nearest", "Predicted", "Recall", "load_engine"]
 
 SHORT = 12  # hexadecimal digits of a shortened fingerprint
 
@@ -48,17 +50,37 @@ class Found:
     distance: float
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest indexed images, nearest first, ties by image id."""
+
+    found: list[Found]
+    exactness: Literal["certified", "exact", "measured"]
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The share of the true k nearest that an answer holds, with a 95 % interval, as the build measured it."""
+
+    value: float
+    low: float
+    high: float
+    k: int
+
+
 class Engine:
     """A network, and an index of the features that it computed for a collection."""
 
-    def __init__(self, embedder: Embedder, generation: Generation, searcher: Searcher, *, max_pixels: int) -> None:
-        self._embedder, self._generation, self._searcher = embedder, generation, searcher
+    def __init__(self, embedder: Embedder, generation: Generation, search: Search, *, max_pixels: int) -> None:
+        self._embedder, self._generation, self._search = embedder, generation, search
         self._max_pixels = max_pixels
         self.classes = embedder.classes
         self.checkpoint = embedder.checkpoint
-        self.device, self.network_engine, self.search_device = embedder.device, embedder.engine, searcher.device
+        self.device, self.network_engine, self.search_device = embedder.device, embedder.engine, search.device
         self.manifest = generation.manifest
         self.model = self.manifest.inputs["weights"][:SHORT]
+        self.segments, self.removed = len(generation.segments), len(generation.removed)
+        self.recall = _recall(self.manifest.quality)  # of each mode, certified and measured; empty where none is known
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
         """Decode an image: bytes -> (S, S, 3) uint8. Raises BadImage, TooManyPixels."""
@@ -90,11 +112,24 @@ class Engine:
         best = probabilities.argmax(axis=1)
         return [Predicted(int(n), float(row[n])) for n, row in zip(best, probabilities, strict=True)]
 
-    def nearest(self, features: NDArray[np.float32], k: int) -> list[Found]:
-        """Find the k indexed images nearest to features (F,), all if there are fewer: ascending, ties by image id."""
-        distances, ids = self._searcher.search(features[None], k)
-        found = zip(ids[0].tolist(), self.predicted(ids[0]), distances[0].tolist(), strict=True)
-        return [Found(self.indexed(image_id), predicted, distance) for image_id, predicted, distance in found]
+    def quick(self, features: NDArray[np.float32], k: int, *, measured: bool = False) -> Nearest | None:
+        """Find the k indexed images nearest to features (F,), all if there are fewer; None where only `slow` can.
+
+        measured: without a proof, where the build has measured what such answers are worth.
+        """
+        answers = self._search.quick(features[None], k, measured=measured and "measured" in self.recall)
+        return self.described(answers) if answers.settled[0] else None
+
+    def slow(self, features: NDArray[np.float32], k: int) -> Answers:
+        """Find the k indexed images nearest to features (F,) by reading all of them, which can take seconds."""
+        return self._search.slow(features[None], k)
+
+    def described(self, answers: Answers) -> Nearest:
+        """Look up the images of the answer to one query."""
+        ids, distances = answers.ids[0], answers.distances[0].tolist()
+        found = zip(ids.tolist(), self.predicted(ids), distances, strict=True)
+        images = [Found(self.indexed(image_id), predicted, distance) for image_id, predicted, distance in found]
+        return Nearest(images, answers.exactness[0])
 
     def indexed(self, image_id: int) -> Image:
         """Return an indexed image. Raises NoSuchImage."""
@@ -104,30 +139,37 @@ class Engine:
         """Draw an indexed image, all equally likely."""
         return self.indexed(int(rng.choice(self._generation.ids)))
 
+    def verify(self, pause: Callable[[], None] = lambda: None) -> None:
+        """Read all files of the index. `pause` is called often, and may raise. Raises DamagedPart."""
+        self._generation.verify(pause)
+
     def close(self) -> None:
-        """Close the catalogue."""
+        """Close the generation's files."""
         self._generation.close()
 
 
 def load_engine(settings: Settings) -> Engine:
-    """Open the bundle's current generation, verify every file of it, and answer one question to warm it up.
+    """Open the bundle's current generation, and answer one question to warm it up.
 
-    Raises BadBundle, BadCheckpoint, NoSuchDevice, NoSuchEngine, GpuFailed, TooLarge for features that float16 cannot
-    search, and Mismatch when the checkpoint did not make the index.
+    Of the collection only the image ids are read, unless settings.verify asks for all. Raises BadBundle, BadCheckpoint,
+    NoSuchDevice, NoSuchEngine, GpuFailed, TooLarge for features that float16 cannot search, and Mismatch when the
+    checkpoint did not make the index.
     """
-    generation = Bundle(settings.bundle).current(verify=True)
+    generation = Bundle(settings.bundle).current()
     try:
+        if settings.verify:
+            generation.verify()
         checkpoint = load_checkpoint(generation.checkpoint)
         _check_pair(checkpoint, generation)
         embedder = Embedder(checkpoint, settings.device, settings.engine)
         gpus = gpus_of(embedder.device)
         if embedder.device != "cpu" and not gpus:
             logging.getLogger(__name__).warning("FAISS cannot use %s here: the CPU searches", embedder.device)
-        searcher = FlatIndex(generation.all_rows(), generation.ids, gpus=gpus, float16=settings.float16)
-        engine = Engine(embedder, generation, searcher, max_pixels=settings.max_pixels)
+        search = open_search(generation, gpus=gpus, float16=settings.float16)
+        engine = Engine(embedder, generation, search, max_pixels=settings.max_pixels)
         side = checkpoint.recipe.stored
         blank = np.zeros((side, side, 3), np.uint8)
-        engine.nearest(engine.infer(blank).features, 1)  # so that the first request is no slower
+        engine.quick(engine.infer(blank).features, 1)  # so that the first request is no slower
     except BaseException:
         generation.close()
         raise
@@ -152,3 +194,9 @@ def _check_pair(checkpoint: Checkpoint, generation: Generation) -> None:
         )
     if not manifest.rows:
         raise Mismatch(f"{generation.path}: the index holds no image")
+
+
+def _recall(quality: Mapping[str, Any]) -> dict[str, Recall]:
+    """Return the recall of each mode in a manifest's `quality`."""
+    modes = {mode: quality[mode]["recall"] for mode in ("certified", "measured") if mode in quality}
+    return {mode: Recall(**figure, k=quality["k"]) for mode, figure in modes.items()}

@@ -19,7 +19,7 @@ from index import NoSuchImage
 from model import BadImage, TooManyPixels
 from service.schemas import Problem
 
-__all__ = ["BadParameter", "Busy", "NotReady", "TooManyBytes", "documented", "install", "problem"]
+__all__ = ["BadParameter", "Busy", "DamagedIndex", "NotReady", "TooManyBytes", "documented", "install", "problem"]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
@@ -35,6 +35,13 @@ class NotReady(RuntimeError):
 
 class Busy(RuntimeError):
     """The maximum of concurrent requests is reached."""
+
+
+class DamagedIndex(RuntimeError):
+    """A file of the index is not the one that was published."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(f"{part} of the index is not the file that was published; build the index again, and restart")
 
 
 class TooManyBytes(HTTPException):
@@ -71,6 +78,7 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
         RequestValidationError: Kind(422, "bad-parameter", "Bad parameter"),
         NoSuchImage: Kind(404, "no-such-image", "No such image"),
         NotReady: Kind(503, "not-ready", "Not ready"),
+        DamagedIndex: Kind(503, "damaged-index", "Damaged index"),
         Busy: Kind(503, "busy", "Busy"),
         MemoryError: Kind(503, "busy", "Busy"),
         Exception: Kind(500, "internal-error", "Internal error"),
@@ -102,7 +110,7 @@ def problem(error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         body["errors"] = [{"field": _field(found), "message": _message(found)} for found in error.errors()]
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
-    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and not isinstance(error, DamagedIndex):  # it stays damaged
         headers["Retry-After"] = str(RETRY_SECONDS)
     return JSONResponse(body, kind.status, headers, MEDIA_TYPE)
 

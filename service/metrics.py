@@ -1,12 +1,14 @@
 """Metrics for Prometheus. Each app has its own registry, so that tests can make several apps in one process."""
 
 import time
+from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, Info, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.engine import Engine
+from service.verification import State
 
 __all__ = ["Measured", "Metrics"]
 
@@ -34,6 +36,21 @@ class Metrics:
             "fc7_inference_seconds",
             "Seconds that one request takes in the network and the search",
             buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.slow = Histogram(
+            "fc7_slow_search_seconds",
+            "Seconds that a search takes which must read the whole index, waiting included",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.neighbours = Counter(
+            "fc7_neighbours", "Answers with neighbours, by how right they are", ["exactness"], registry=self.registry
+        )
+        self.verification = Enum(
+            "fc7_verification",
+            "Whether all files of the index were found to be those that were published",
+            states=get_args(State),
             registry=self.registry,
         )
         self.generation = Info("fc7_generation", "The index generation in use", registry=self.registry)

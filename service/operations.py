@@ -1,12 +1,13 @@
 """Routes for operators: liveness, readiness, version, metrics."""
 
+from dataclasses import asdict
 from importlib.metadata import version as installed
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service import deps, schemas
-from service.errors import NotReady, documented
+from service.errors import DamagedIndex, NotReady, documented
 
 __all__ = ["router"]
 
@@ -19,15 +20,20 @@ async def healthz() -> schemas.Alive:
     return schemas.Alive()
 
 
-@router.get("/readyz", responses=documented(NotReady), summary="Is the service ready?")
+@router.get("/readyz", responses=documented(NotReady, DamagedIndex), summary="Is the service ready?")
 async def readyz(_: deps.WorkersDep) -> schemas.Ready:
-    """Answers 503 until the network and the index are loaded and verified, then 200."""
+    """Answers 503 until the network and the index are loaded, then 200; and 503 once a file of the index is damaged.
+
+    The files are read after the start, in the background; /version says whether all were. `serve.py --verify` reads
+    them before it is ready.
+    """
     return schemas.Ready()
 
 
 @router.get("/version", responses=documented(NotReady), summary="Which network and which index are in use?")
-async def version(engine: deps.EngineDep) -> schemas.Version:
-    """Fingerprints (SHA-256) of the network and of the index, and the devices that they run on."""
+async def version(workers: deps.LoadedDep) -> schemas.Version:
+    """Fingerprints (SHA-256) of the network and of the index, where they run, and what the answers are worth."""
+    engine = workers.engine
     manifest, checkpoint = engine.manifest, engine.checkpoint
     return schemas.Version(
         version=installed("fc7"),
@@ -47,6 +53,11 @@ async def version(engine: deps.EngineDep) -> schemas.Version:
             width=manifest.width,
             device=engine.search_device,
             engine=manifest.engine,
+            segments=engine.segments,
+            removed=engine.removed,
+            layout=schemas.Layout(**manifest.index),
+            recall={mode: schemas.Recall(**asdict(recall)) for mode, recall in engine.recall.items()},
+            verification=workers.verification.state,
             fingerprints={**manifest.inputs, **{name: part.sha256 for name, part in manifest.parts.items()}},
         ),
     )

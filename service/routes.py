@@ -1,5 +1,6 @@
 """The routes that answer questions about images: classes, neighbours, embedding, thumbnails."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,16 +10,16 @@ from numpy.typing import NDArray
 from index import Image, NoSuchImage
 from model import BadImage, TooManyPixels, thumbnail_type
 from service import deps, schemas
-from service.engine import SHORT, Engine, Found, Inference, Predicted
-from service.errors import BadParameter, Busy, NotReady, TooManyBytes, documented
+from service.engine import SHORT, Engine, Found, Predicted
+from service.errors import BadParameter, Busy, DamagedIndex, NotReady, TooManyBytes, documented
 
 __all__ = ["router"]
 
 Responses = dict[int | str, dict[str, Any]]
 
 EMBEDDING = "application/octet-stream"
-UPLOAD = documented(BadImage, TooManyPixels, TooManyBytes, BadParameter, NotReady, Busy)
-STORED = documented(NoSuchImage, BadParameter, NotReady)
+UPLOAD = documented(BadImage, TooManyPixels, TooManyBytes, BadParameter, NotReady, DamagedIndex, Busy)
+STORED = documented(NoSuchImage, BadParameter, NotReady, DamagedIndex)
 EITHER = UPLOAD | documented(NoSuchImage)
 BINARY: Responses = {
     200: {
@@ -48,27 +49,31 @@ async def classify(
 
 @router.post("/neighbours", responses=EITHER, summary="Which images of the collection are nearest to it?")
 async def neighbours(
-    workers: deps.WorkersDep, k: deps.K, image_id: deps.ImageId, file: deps.OptionalUpload = None
+    workers: deps.WorkersDep,
+    k: deps.K,
+    exactness: deps.Exactness,
+    image_id: deps.ImageId,
+    file: deps.OptionalUpload = None,
 ) -> schemas.Neighbourhood:
-    """The indexed images nearest to an image, by Euclidean distance between embeddings; the search is exact.
+    """The indexed images nearest to an image, by Euclidean distance between embeddings.
 
-    Send an image as `file`, or the `image_id` of an indexed image. An indexed image finds itself, at distance 0.
+    Send an image as `file`, or the `image_id` of an indexed image. An indexed image finds itself, at distance 0. The
+    answer is proven, or equal to brute force's, unless `exactness=measured` asks for the quickest one.
     """
     engine = workers.engine
-    if file is not None and image_id is None:
-        inference, found = await workers.infer_upload(file, lambda image: _near(engine, engine.infer(image), k))
-        asked = None
-    elif image_id is not None and file is None:
-        inference, found = await workers.infer_indexed(image_id, lambda row: _near(engine, engine.infer_stored(row), k))
-        asked = engine.indexed(image_id)
-    else:
+    asked = image_id if file is None else file
+    if asked is None or (file is not None and image_id is not None):
         raise BadParameter("send either an image as `file` or the `image_id` of an indexed image, not both or neither")
+    inference, nearest = await workers.nearest(asked, k, measured=exactness == "measured")
+    itself = None if image_id is None else engine.indexed(image_id)
+    recall = engine.recall["measured"] if nearest.exactness == "measured" else None
     return schemas.Neighbourhood(
         predictions=_best(inference.probabilities, engine.classes, 5),
-        neighbours=[_neighbour(engine, rank, near) for rank, near in enumerate(found, 1)],
-        name=asked.name if asked else None,
-        true_label=asked.label if asked else None,
-        exactness="exact",
+        neighbours=[_neighbour(engine, rank, near) for rank, near in enumerate(nearest.found, 1)],
+        name=itself.name if itself else None,
+        true_label=itself.label if itself else None,
+        exactness=nearest.exactness,
+        recall=None if recall is None else schemas.Recall(**asdict(recall)),
         generation=engine.manifest.number,
         model=engine.model,
     )
@@ -94,7 +99,9 @@ async def embed(
     return schemas.Embedding(embedding=inference.features.tolist(), model=engine.model)
 
 
-@router.get("/images/random", responses=documented(NotReady, Busy), summary="A random image of the collection")
+@router.get(
+    "/images/random", responses=documented(NotReady, DamagedIndex, Busy), summary="A random image of the collection"
+)
 async def random_image(workers: deps.WorkersDep, rng: deps.RandomDep, response: Response) -> schemas.IndexedImage:
     """One indexed image, all equally likely, and what the network sees in it."""
     engine = workers.engine
@@ -129,10 +136,6 @@ def image(
     return Response(found.thumbnail, media_type=thumbnail_type(found.thumbnail), headers=headers)
 
 
-def _near(engine: Engine, inference: Inference, k: int) -> tuple[Inference, list[Found]]:
-    return inference, engine.nearest(inference.features, k)
-
-
 def _best(probabilities: NDArray[np.float32], classes: tuple[str, ...], k: int) -> list[schemas.Prediction]:
     """Return the k most probable classes, ties by class id."""
     best = np.argsort(-probabilities, kind="stable")[:k]
@@ -150,6 +153,8 @@ def _indexed(engine: Engine, image: Image, predicted: Predicted) -> dict[str, An
     return {
         "image_id": image.image_id,
         "name": image.name,
+        "names": image.names[: schemas.NAMES],
+        "names_count": len(image.names),
         "label": image.label,
         "predicted": schemas.Prediction(
             label=engine.classes[predicted.class_id],

@@ -4,22 +4,28 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.verification import State
+
 __all__ = [
     "Alive",
     "Classification",
     "Embedding",
     "GenerationVersion",
     "IndexedImage",
+    "Layout",
     "ModelVersion",
     "Neighbour",
     "Neighbourhood",
     "Prediction",
     "Problem",
     "Ready",
+    "Recall",
     "Version",
 ]
 
+NAMES = 20  # of one image in an answer
 MODEL = "3f9a1c0de882"
+RECALL: dict[str, Any] = {"value": 0.9993, "low": 0.9985, "high": 0.9997, "k": 6}
 PREDICTIONS: list[dict[str, Any]] = [
     {"label": "frog", "class_id": 6, "probability": 0.93},
     {"label": "deer", "class_id": 4, "probability": 0.04},
@@ -28,6 +34,8 @@ INDEXED: list[dict[str, Any]] = [
     {
         "image_id": 29,
         "name": "frog/0029.png",
+        "names": ["frog/0029.png", "frog/0029-copy.png"],
+        "names_count": 2,
         "label": "frog",
         "predicted": {"label": "frog", "class_id": 6, "probability": 0.97},
         "thumbnail": "/images/29?v=b21cc0a17f55",
@@ -35,6 +43,8 @@ INDEXED: list[dict[str, Any]] = [
     {
         "image_id": 4150,
         "name": "IMG_4150.jpg",
+        "names": ["IMG_4150.jpg"],
+        "names_count": 1,
         "label": None,
         "predicted": {"label": "deer", "class_id": 4, "probability": 0.61},
         "thumbnail": "/images/4150?v=5e0d97c41a26",
@@ -46,6 +56,16 @@ NEIGHBOURS = [{**INDEXED[0], "rank": 1, "distance": 11.52}, {**INDEXED[1], "rank
 def example(value: dict[str, Any]) -> ConfigDict:
     """Return the configuration of a model whose OpenAPI entry shows `value`."""
     return ConfigDict(frozen=True, json_schema_extra={"example": value})
+
+
+class Recall(BaseModel):
+    """The share of the true k nearest images that the answers hold, as the build measured it on images it left out."""
+
+    model_config = example(RECALL)
+    value: float
+    low: float = Field(description="of a 95 % interval")
+    high: float = Field(description="of a 95 % interval")
+    k: int = Field(description="number of neighbours that it was measured with")
 
 
 class Prediction(BaseModel):
@@ -70,7 +90,9 @@ class IndexedImage(BaseModel):
 
     model_config = example(INDEXED[0])
     image_id: int
-    name: str = Field(description="path of the image's file, relative to the collection's folder")
+    name: str = Field(description="path of the image's file, relative to the collection's folder; the first of several")
+    names: list[str] = Field(description=f"paths of the files that hold this image, the first {NAMES} of them")
+    names_count: int = Field(description="number of those files")
     label: str | None = Field(description="the image's true label; null where it has none")
     predicted: Prediction = Field(description="the class that the network finds most probable for the image")
     thumbnail: str = Field(description="address of its thumbnail")
@@ -93,7 +115,8 @@ class Neighbourhood(BaseModel):
             "neighbours": NEIGHBOURS,
             "name": "frog/0007.png",
             "true_label": "frog",
-            "exactness": "exact",
+            "exactness": "measured",
+            "recall": RECALL,
             "generation": 3,
             "model": MODEL,
         }
@@ -102,7 +125,11 @@ class Neighbourhood(BaseModel):
     neighbours: list[Neighbour]
     name: str | None = Field(description="file of the indexed image asked about; null for an uploaded image")
     true_label: str | None = Field(description="label of the indexed image asked about; null for an uploaded image")
-    exactness: Literal["exact"] = Field(description="exact: the index holds no nearer image than these")
+    exactness: Literal["certified", "exact", "measured"] = Field(
+        description="certified: it is proven that the index holds no nearer image; exact: all of them were compared; "
+        "measured: a few of the nearest may be missing, `recall` says how many"
+    )
+    recall: Recall | None = Field(description="of a measured answer; null for a proven one")
     generation: int = Field(description="number of the index generation that was searched")
     model: str = Field(description="first 12 digits of the weights' SHA-256")
 
@@ -123,7 +150,7 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """The network and the index are loaded and verified."""
+    """The network and the index are loaded."""
 
     model_config = example({"status": "ready"})
     status: Literal["ready"] = "ready"
@@ -142,6 +169,15 @@ class ModelVersion(BaseModel):
     classes: list[str]
 
 
+class Layout(BaseModel):
+    """How the index is searched."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: str = Field(description="flat, panorama or hnsw")
+    components: int = Field(description="principal components that prove an answer; 0 for flat")
+    leading: int = Field(description="principal components that propose one; 0 for flat")
+
+
 class GenerationVersion(BaseModel):
     """The index generation in use."""
 
@@ -152,6 +188,11 @@ class GenerationVersion(BaseModel):
     width: int = Field(description="numbers in an embedding")
     device: str = Field(description="where the search runs: cpu, or the GPUs it uses, as in `cuda:0, cuda:1`")
     engine: str = Field(description="what computed the indexed features")
+    segments: int = Field(description="parts that the index has grown by")
+    removed: int = Field(description="images that the segments hold and the collection no longer has")
+    layout: Layout
+    recall: dict[str, Recall] = Field(description="by exactness; empty where the build measured none")
+    verification: State = Field(description="whether all files were read and found to be those that were published")
     fingerprints: dict[str, str] = Field(description="SHA-256 of each file and of what it was built from")
 
 
@@ -177,7 +218,12 @@ class Version(BaseModel):
                 "width": 4096,
                 "device": "cuda:0",
                 "engine": "torch",
-                "fingerprints": {"weights": "3f9a1c0de882...", "features": "0c4e5b7d9a61..."},
+                "segments": 2,
+                "removed": 17,
+                "layout": {"kind": "panorama", "components": 512, "leading": 128},
+                "recall": {"certified": {"value": 1.0, "low": 0.9994, "high": 1.0, "k": 6}, "measured": RECALL},
+                "verification": "done",
+                "fingerprints": {"weights": "3f9a1c0de882...", "segments/0001/features.npy": "0c4e5b7d9a61..."},
             },
         }
     )

@@ -35,5 +35,9 @@ class Settings:
     """Number of images that are decoded at the same time."""
     max_in_flight: Positive = 64
     """Maximum concurrent requests that carry an image; further ones get 503."""
+    max_slow: Positive = 4
+    """Maximum concurrent searches that must read the whole index, a few images need one; further ones get 503."""
     max_k: Annotated[int, Field(ge=7)] = 100
     """Most neighbours in one answer; the page asks for seven."""
+    verify: bool = False
+    """Read every file of the bundle before the first answer. Without it they are read after that."""

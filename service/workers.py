@@ -1,22 +1,27 @@
-"""The threads that answer: a few decode images, one uses the network and the index.
+"""The threads that answer: a few decode images, one uses the network and the index, one searches slowly.
 
 Memory is bounded: an upload of more than 1 MB stays in a temporary file until a thread decodes it, and the number of
-requests in flight is limited. An image is decoded before it waits for the network, so a bad image delays no other.
+requests in flight is limited. An image is decoded before it waits for the network, so a bad image delays no other; and
+a query that takes a search of all rows waits in a lane of its own, so it delays no other query.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from fastapi import UploadFile
 from numpy.typing import NDArray
 
-from service.engine import Engine
+from service.background import step_back
+from service.engine import Engine, Inference, Nearest
 from service.errors import Busy
 from service.metrics import Metrics
+from service.settings import Settings
+from service.verification import Verification
 
 __all__ = ["Workers"]
 
@@ -27,33 +32,75 @@ T = TypeVar("T")
 class Workers:
     """An engine and the threads that use it. The methods are for one event loop."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, *, decoders: int, max_in_flight: int) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics, settings: Settings) -> None:
         self.engine = engine
         self._metrics = metrics
-        self._max_in_flight, self._in_flight = max_in_flight, 0
-        self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        self._max_in_flight, self._in_flight = settings.max_in_flight, 0
+        self._max_slow, self._searching = settings.max_slow, 0
+        self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow", initializer=step_back, initargs=(5,))
+        verify = None if settings.verify else engine.verify  # then load_engine has done it
+        self.verification = Verification(verify, metrics.verification.state)
 
     async def infer_upload(self, upload: UploadFile, job: Callable[[NDArray[np.uint8]], T]) -> T:
         """Decode an upload and return `job` of its stored image (S, S, 3). Raises BadImage, TooManyPixels, Busy."""
         with self._admitted():
-            image = await self._run(self._decoders, self._decode, upload)
-            self._metrics.decoded.inc()
-            return await self._run(self._network, self._timed(job), image)
+            return await self._run(self._network, self._timed(job), await self._decoded(upload))
 
     async def infer_indexed(self, image_id: int, job: Callable[[int], T]) -> T:
         """Return `job` of an image id. Raises NoSuchImage, Busy."""
         with self._admitted():
             return await self._run(self._network, self._timed(job), image_id)
 
+    async def nearest(self, asked: UploadFile | int, k: int, *, measured: bool) -> tuple[Inference, Nearest]:
+        """Return what the network says of an upload or of an indexed image, and the k nearest indexed images.
+
+        measured: without a proof, where that is faster. Raises what the two methods above raise; Busy, too, when the
+        query is hard and too many others are.
+        """
+        engine = self.engine
+
+        def quick(infer: Callable[[], Inference]) -> tuple[Inference, Nearest | None]:
+            inference = infer()
+            return inference, engine.quick(inference.features, k, measured=measured)
+
+        with self._admitted():
+            if isinstance(asked, int):
+                infer = partial(engine.infer_stored, asked)
+            else:
+                infer = partial(engine.infer, await self._decoded(asked))
+            inference, nearest = await self._run(self._network, self._timed(quick), infer)
+            if nearest is None:
+                nearest = await self._slowly(inference.features, k)
+            self._metrics.neighbours.labels(nearest.exactness).inc()
+            return inference, nearest
+
     def close(self) -> None:
         """Wait for the jobs that run, drop those that wait, and close the engine."""
-        self._decoders.shutdown(cancel_futures=True)
-        self._network.shutdown(cancel_futures=True)
+        self.verification.close()
+        for pool in (self._decoders, self._network, self._slow):
+            pool.shutdown(cancel_futures=True)
         self.engine.close()
 
-    def _decode(self, upload: UploadFile) -> NDArray[np.uint8]:
-        return self.engine.prepare(upload.file.read())
+    async def _slowly(self, features: NDArray[np.float32], k: int) -> Nearest:
+        if self._searching >= self._max_slow:
+            raise Busy(
+                f"{self._searching} slow searches are in progress, which is the maximum; "
+                "try again in a moment, or with a smaller k"
+            )
+        self._searching += 1
+        try:
+            with self._metrics.slow.time():
+                answers = await self._run(self._slow, partial(self.engine.slow, features), k)
+        finally:
+            self._searching -= 1
+        return await self._run(self._network, self.engine.described, answers)
+
+    async def _decoded(self, upload: UploadFile) -> NDArray[np.uint8]:
+        image = await self._run(self._decoders, lambda file: self.engine.prepare(file.read()), upload.file)
+        self._metrics.decoded.inc()
+        return image
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:

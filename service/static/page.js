@@ -9,9 +9,12 @@ const TRIES = 60; // requests, a second apart, while the service is loading or b
 const element = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const number = new Intl.NumberFormat("en", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
+const share = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 2 });
 const whole = new Intl.NumberFormat("en");
 
 let newest = new AbortController(); // a new question aborts the one before it
+let exactness = "certified"; // what is asked for
+let again = () => {}; // asks the last question once more
 let uploaded = null; // object URL of the uploaded image that is shown
 
 // Asking
@@ -20,7 +23,8 @@ async function askFile(file) {
   const form = new FormData();
   form.append("file", file);
   form.append("k", SHOWN);
-  history.pushState(null, "", location.pathname);
+  again = () => askFile(file);
+  if (location.hash) history.pushState(null, "", location.pathname);
   const address = URL.createObjectURL(file);
   if (await ask(form, address)) {
     if (uploaded) URL.revokeObjectURL(uploaded);
@@ -34,6 +38,7 @@ async function askIndexed(imageId) {
   const form = new FormData();
   form.append("image_id", imageId);
   form.append("k", SHOWN + 1); // one more, because the image finds itself
+  again = () => askIndexed(imageId);
   await ask(form, `/images/${imageId}`, Number(imageId));
 }
 
@@ -46,6 +51,7 @@ async function askRandom(remember) {
 
 /** Ask about an image; `address` shows it. Resolves to true when the answer was shown. */
 function ask(form, address, imageId = null) {
+  form.append("exactness", exactness);
   return during(async (signal) => {
     const answer = await answerOf("neighbours", { method: "POST", body: form, signal });
     show(answer, address, imageId);
@@ -81,9 +87,10 @@ async function answerOf(route, options, tries = TRIES) {
   }
   const body = await response.json().catch(() => ({}));
   if (response.ok) return body;
-  if (response.status === 503 && tries > 0) {
+  const seconds = response.headers.get("Retry-After"); // null where waiting would not help
+  if (response.status === 503 && seconds && tries > 0) {
     say(sentence(body.detail ?? "The service is busy"), true);
-    await pause(Number(response.headers.get("Retry-After") ?? 1), options.signal);
+    await pause(Number(seconds), options.signal);
     return answerOf(route, options, tries - 1);
   }
   throw Object.assign(new Error(body.detail ?? ""), { title: body.title ?? `Error ${response.status}` });
@@ -115,19 +122,29 @@ function show(answer, address, imageId) {
     row.querySelector(".bar").style.setProperty("--share", prediction.probability);
   });
   fill(element("tiles"), near, tile, (row, found) => {
-    const { label, name, predicted } = found;
+    const { label, name, names, names_count: count, predicted } = found;
     row.firstChild.dataset.imageId = found.image_id;
-    row.firstChild.title = name;
+    row.firstChild.title = [...names, ...(count > names.length ? [`and ${whole.format(count - names.length)} more`] : [])].join("\n");
     showImage(row.querySelector("img"), found.thumbnail);
     row.querySelector("img").alt = row.querySelector(".label").textContent = label ?? file(name);
     row.querySelector(".label").classList.toggle("name", !label);
     row.querySelector(".said").textContent =
       label === predicted.label ? "" : `${predicted.label} ${percent.format(predicted.probability)}`;
+    row.querySelector(".more").textContent = count > 1 ? `${whole.format(count)} files` : "";
     row.querySelector(".distance").textContent = `distance ${number.format(found.distance)}`;
   });
+  element("proof").textContent = proof(answer);
   element("answer").hidden = false;
   document.title = `${best[0].label} · fc7`;
   say(`${best[0].label}, ${percent.format(best[0].probability)}. Nearest: ${counted(near)}.`);
+}
+
+/** How sure it is that these images are the nearest, in words. */
+function proof({ exactness, recall }) {
+  if (exactness === "certified") return "Proven: no image of the collection is nearer.";
+  if (exactness === "exact") return "Compared with every image of the collection: none is nearer.";
+  const { value, low, high, k } = recall;
+  return `Not proven: of the ${k} nearest, such an answer holds ${share.format(value)} on average (95 %: ${share.format(low)} to ${share.format(high)}).`;
 }
 
 /** "4 frog, 2 deer": by label, and images without one by what the network sees in them. */
@@ -161,7 +178,7 @@ function bar() {
 function tile() {
   const label = made("span", "label");
   label.setAttribute("aria-hidden", "true"); // the image's alt says it
-  const button = made("button", "tile", made("img"), label, made("span", "said"), made("span", "distance"));
+  const button = made("button", "tile", made("img"), label, made("span", "more"), made("span", "said"), made("span", "distance"));
   button.type = "button";
   button.addEventListener("click", () => go(button.dataset.imageId, "pushState"));
   return made("li", "", button);
@@ -197,10 +214,16 @@ function sentence(text) {
   return text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
+/** Offer the answer that was not asked for. */
+function offer() {
+  element("other").textContent = exactness === "certified" ? "Quickest answer" : "Proven answer";
+}
+
 async function about() {
   const version = await answerOf("version", { signal: new AbortController().signal });
-  const { images, number: generation } = version.generation;
+  const { images, number: generation, recall } = version.generation;
   element("near-title").textContent = `Nearest of ${whole.format(images)} images`;
+  element("other").hidden = !recall.measured;
   element("about").textContent = `Generation ${generation}, network ${version.model.weights.slice(0, 12)}`;
 }
 
@@ -218,6 +241,11 @@ function follow() {
 }
 
 element("random").addEventListener("click", () => askRandom("pushState"));
+element("other").addEventListener("click", () => {
+  exactness = exactness === "certified" ? "measured" : "certified";
+  offer();
+  again();
+});
 element("file").addEventListener("change", ({ target }) => {
   if (target.files.length) askFile(target.files[0]);
   target.value = ""; // so that the same file can be chosen again
@@ -242,5 +270,6 @@ addEventListener("paste", ({ clipboardData }) => {
 });
 addEventListener("popstate", follow);
 
+offer();
 about().catch(() => {}); // without the footer's line the page still works
 follow();

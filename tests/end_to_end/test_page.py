@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from model.data.sources import printable
-from tests.end_to_end.chromium import chromium
 from tests.end_to_end.served import served
 from tests.images import encoded, photograph
 from tests.service.bundles import build, image_file
@@ -20,19 +19,6 @@ DROP = """(bytes) => {
   document.body.dispatchEvent(new DragEvent("dragover", { dataTransfer: data, bubbles: true, cancelable: true }));
   document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
 }"""
-
-
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("collection")
-    build(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def address(collection: Path) -> Iterator[str]:
-    with served("--bundle", str(collection / "bundle")) as server:
-        yield server.address
 
 
 HOSTILE = {
@@ -49,24 +35,6 @@ def without_labels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     bundle = build(tmp_path_factory.mktemp("flat"), lambda image_id: HOSTILE.get(image_id, f"{image_id:04}.png"))
     with served("--bundle", str(bundle)) as server:
         yield server.address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page; an error of a script or of the policy fails the test."""
-    page = browser.new_page(viewport={"width": 1100, "height": 800})
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-    yield page
-    page.close()
-    assert [error for error in errors if not error.startswith("Failed to load resource: ")] == []
 
 
 def labels(page: Page) -> list[str]:
@@ -304,4 +272,6 @@ def test_the_routes_are_shown_in_words(page: Page, address: str) -> None:
     page.goto(f"{address}/docs")
     expect(page.locator("section")).to_have_count(9)
     expect(page.locator("section").first).to_contain_text(f"curl -F file=@image.jpg -F top_k=5 -F views=1 {address}")
-    expect(page.locator("section").nth(1)).to_contain_text(f"curl -F file=@image.jpg -F k=6 {address}/neighbours")
+    expect(page.locator("section").nth(1)).to_contain_text(
+        f"curl -F file=@image.jpg -F k=6 -F exactness=certified {address}/neighbours"
+    )

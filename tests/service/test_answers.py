@@ -17,6 +17,7 @@ from model.thumbnails import thumbnail
 from service.engine import Engine
 from service.settings import Settings
 from tests.service.bundles import BROKEN, CLASSES, EACH, image_file, network
+from tests.waiting import wait_until
 
 INDEXED = [image_id for image_id in range(EACH * len(CLASSES)) if image_id != BROKEN]
 STRANGE = 1000  # seed of an image that is not indexed
@@ -47,6 +48,8 @@ def indexed(engine: Engine, image_id: int) -> dict[str, Any]:
     return {
         "image_id": image_id,
         "name": f"{label}/{image_id:04}.png",
+        "names": [f"{label}/{image_id:04}.png"],
+        "names_count": 1,
         "label": label,
         "predicted": predictions(engine, inference.probabilities, 1)[0],
         "thumbnail": f"/images/{image_id}?v={version(image_id)}",
@@ -97,7 +100,8 @@ def test_an_uploaded_image_finds_the_nearest_indexed_ones(
         "neighbours": neighbours(engine, Bundle(settings.bundle), inference.features, 6),
         "name": None,
         "true_label": None,
-        "exactness": "exact",
+        "exactness": "certified",
+        "recall": None,
         "generation": 1,
         "model": engine.model,
     }
@@ -114,7 +118,8 @@ def test_an_indexed_image_finds_itself_first(
         "neighbours": neighbours(engine, Bundle(settings.bundle), inference.features, 4),
         "name": f"{CLASSES[image_id // EACH]}/{image_id:04}.png",
         "true_label": CLASSES[image_id // EACH],
-        "exactness": "exact",
+        "exactness": "certified",
+        "recall": None,
         "generation": 1,
         "model": engine.model,
     }
@@ -188,6 +193,7 @@ def test_a_random_image_is_one_of_the_collection(client: TestClient, engine: Eng
 
 def test_version_names_every_part(client: TestClient, engine: Engine) -> None:
     manifest = engine.manifest
+    wait_until(lambda: client.get("/version").json()["generation"]["verification"] == "done")
     assert client.get("/version").json() == {
         "version": installed("fc7"),
         "model": {
@@ -205,6 +211,11 @@ def test_version_names_every_part(client: TestClient, engine: Engine) -> None:
             "width": 4096,
             "device": "cpu",
             "engine": "openvino",
+            "segments": 1,
+            "removed": 0,
+            "layout": {"kind": "flat", "components": 0, "leading": 0},
+            "recall": {},
+            "verification": "done",
             "fingerprints": {**manifest.inputs, **{name: part.sha256 for name, part in manifest.parts.items()}},
         },
     }

@@ -1,0 +1,64 @@
+"""Whether the index is the one that was published: every file is read after the start, while requests are answered.
+
+Opening an index checks the sizes of its files alone: else a start would take as long as the collection is large.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Literal
+
+from index import DamagedPart
+from service.background import step_back
+
+__all__ = ["State", "Verification"]
+
+State = Literal["pending", "done", "failed"]
+Verify = Callable[[Callable[[], None]], None]
+
+
+class _Stopped(Exception):
+    """The service is being shut down."""
+
+
+class Verification:
+    """Reads all files once, in a thread of its own."""
+
+    def __init__(self, verify: Verify | None, report: Callable[[State], None]) -> None:
+        """Start. `report` gets each new state.
+
+        verify: reads the files, raises DamagedPart, and often calls its argument; None when all files have been read.
+        """
+        self.damaged: str | None = None  # name of the file that is not the published one
+        self._report, self._stop = report, threading.Event()
+        self._set("pending" if verify else "done")
+        self._thread = threading.Thread(target=self._run, args=[verify], name="verify") if verify else None
+        if self._thread:
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and wait for the thread."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    def _run(self, verify: Verify) -> None:
+        step_back(19)
+        try:
+            verify(self._go_on)
+        except _Stopped:
+            return
+        except DamagedPart as error:
+            logging.getLogger(__name__).error("no longer ready: %s", error)
+            self.damaged = error.part
+            self._set("failed")
+        else:
+            self._set("done")
+
+    def _go_on(self) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _set(self, state: State) -> None:
+        self.state: State = state
+        self._report(state)
