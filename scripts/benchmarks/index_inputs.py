@@ -45,12 +45,16 @@ def _loaded(path: Path) -> NDArray[np.float32]:
 
 
 def lay_out(folder: Path, features: NDArray[np.float32], queries: NDArray[np.float32]) -> None:
-    """Write what the forms read. The features are a copy, which no form's writing can spoil."""
-    needed = features.nbytes
-    if shutil.disk_usage(folder).free < 2 * needed:
-        raise Refused(f"{folder.parent}: {2 * needed / 1e9:,.1f} GB are needed on the disk; give another --scratch")
+    """Write what the forms read: the features are a link to their file where they are all of it, else a copy."""
+    free, rows = shutil.disk_usage(folder).free, folder / "features.npy"
+    if free < 2 * features.nbytes:
+        raise Refused(f"{folder.parent}: {2 * features.nbytes / 1e9:,.1f} GB are needed there; give another --scratch")
     np.save(folder / "queries.npy", queries)
-    copy = np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, features.shape)
+    file = Path(getattr(features, "filename", None) or folder)  # of a memory-mapped array
+    if file.is_file() and np.load(file, mmap_mode="r").shape == features.shape:
+        rows.symlink_to(file.resolve())
+        return
+    copy = np.lib.format.open_memmap(rows, "w+", np.float32, features.shape)
     for start in range(0, len(features), BLOCK):
         copy[start : start + BLOCK] = features[start : start + BLOCK]
     copy.flush()

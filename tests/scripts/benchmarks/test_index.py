@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from index import exact
 from scripts.benchmarks import ground_truth, index
 from scripts.benchmarks.index import Compared, measure, shown
 from scripts.benchmarks.index_forms import NUMPY, Form, Found, Search, in_numpy, peers
+from scripts.benchmarks.index_inputs import lay_out
 from scripts.benchmarks.index_process import anonymous, mapped
 from scripts.benchmarks.settings import Index
 from scripts.command import Refused
@@ -65,6 +68,21 @@ def test_every_form_finds_the_nearest(config: Index, capsys: pytest.CaptureFixtu
         assert 0 < row.low_ms <= row.median_ms <= row.high_ms
     assert "300 rows are few" in capsys.readouterr().err  # the plan
     assert not list(config.scratch.glob("benchmark-*"))
+
+
+def test_all_rows_are_read_where_they_are_and_some_are_copied(config: Index, tmp_path: Path) -> None:
+    features, queries = np.load(config.features or "", mmap_mode="r"), np.zeros((1, WIDTH), np.float32)
+    for name, rows, linked in (("all", features, True), ("some", features[:9], False), ("other", features + 1, False)):
+        (tmp_path / name).mkdir()
+        lay_out(tmp_path / name, rows, queries)
+        assert (tmp_path / name / "features.npy").is_symlink() == linked
+        np.testing.assert_array_equal(np.load(tmp_path / name / "features.npy"), rows)
+
+
+def test_a_disk_that_is_too_small_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(Refused, match="0.0 GB are needed there; give another --scratch"):
+        lay_out(tmp_path, np.zeros((2, 300), np.float32), np.zeros((1, 300), np.float32))
 
 
 @pytest.mark.parametrize("rows", [3, 6, ROWS])
