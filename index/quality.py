@@ -14,12 +14,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from math import sqrt
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST", "Figure", "K", "agreement", "changed", "measure", "share"]
+from index import exact
+from index.generation import Generation
+from index.layout import open_search
+from index.manifest import MANIFEST
+from index.queries import Queries
+from index.search import Search
+
+__all__ = ["MOST", "Figure", "K", "agreement", "changed", "labels_of", "measure", "measure_again", "share"]
 
 K = 6  # the paper's Figure 4 shows six
 MOST = 1000  # queries that are measured
@@ -31,44 +38,8 @@ Z = 1.959964  # standard normal quantile of a two-sided 95 % interval
 Figure = dict[str, float]
 
 
-class Answered(Protocol):
-    """What is used of a search's answers to q queries."""
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """Image ids (q, k), nearest first."""
-
-
-class Searched(Protocol):
-    """What is used of a search."""
-
-    def search(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answered:
-        """Answer queries (q, d)."""
-
-    def brute(self, query: NDArray[np.float32], k: int) -> Answered:
-        """Answer one query (d,) by brute force in float64."""
-
-
-class Labelled(Protocol):
-    """What is used of a catalogue."""
-
-    def labels(self) -> NDArray[np.int64]:
-        """Class ids (n,), -1 unknown, in the order of the collection's ids."""
-
-
-class Collected(Protocol):
-    """What is used of a generation."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def ids(self) -> NDArray[np.int64]: ...
-    @property
-    def catalogue(self) -> Labelled: ...
-
-
 def measure(
-    search: Searched, generation: Collected, queries: NDArray[np.float32], query_labels: NDArray[np.int64]
+    search: Search, generation: Generation, queries: NDArray[np.float32], query_labels: NDArray[np.int64]
 ) -> dict[str, Any]:
     """Measure both modes with queries (q, d), at most MOST of them, and their class ids (q,), -1 unknown.
 
@@ -78,7 +49,7 @@ def measure(
     if not len(queries) or not len(generation.ids):
         return {}
     checked = min(CHECKED, max(1, NUMBERS // (len(generation.ids) * queries.shape[1])), len(queries))
-    truth = np.stack([search.brute(query, K).ids[0] for query in queries[:checked]])
+    truth = np.stack([_brute_force(generation, query) for query in queries[:checked]])
     certified = search.search(queries, K).ids
     measured = search.search(queries, K, measured=True).ids
     return {
@@ -96,6 +67,15 @@ def measure(
         "agreement": agreement(labels_of(generation, certified), query_labels),
         "bytes": _bytes(generation.path),
     }
+
+
+def measure_again(generation: Generation) -> dict[str, Any]:
+    """Measure with the queries that the generation keeps: {} where it has none. Raises what open_search does."""
+    queries = Queries.read(generation.path)
+    if queries is None:
+        return {}
+    search = open_search(generation)
+    return measure(search, generation, queries.features, queries.class_ids(generation.manifest.classes))
 
 
 def share(shares: NDArray[np.float64], each: int) -> Figure:
@@ -122,7 +102,7 @@ def agreement(neighbours: NDArray[np.int64], labels: NDArray[np.int64]) -> Figur
     return share((neighbours[known] == labels[known, None]).mean(axis=1), neighbours.shape[1])
 
 
-def labels_of(generation: Collected, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+def labels_of(generation: Generation, ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Class ids of indexed images, -1 unknown; any shape of ids."""
     return generation.catalogue.labels()[np.searchsorted(generation.ids, ids)]
 
@@ -144,6 +124,14 @@ def _figures(quality: Mapping[str, Any], within: str = "") -> Iterator[tuple[str
             yield from _figures(value, f"{within}{name} ")
 
 
+def _brute_force(generation: Generation, query: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Ids of the K nearest (min(K, n),), of exact.distances to every row."""
+    distances = np.concatenate([exact.distances(segment.features, query) for segment in generation.segments])
+    ids = np.concatenate([segment.ids for segment in generation.segments])
+    alive = np.isin(ids, generation.ids)
+    return ids[alive][exact.ordered(distances[alive], ids[alive], K)]
+
+
 def _recall(found: NDArray[np.int64], truth: NDArray[np.int64]) -> Figure:
     """found (q, k), truth (q, k): which of the true ids were found, in any order."""
     hits = (truth[:, :, None] == found[:, None, :]).any(axis=2)
@@ -163,6 +151,6 @@ def _milliseconds(answer: Callable[[NDArray[np.float32]], object], queries: NDAr
 def _bytes(folder: Path) -> dict[str, int]:
     sizes: Counter[str] = Counter()
     for file in sorted(folder.rglob("*")):
-        if file.is_file():
+        if file.is_file() and file.name != MANIFEST:  # which will say it
             sizes[file.name] += file.stat().st_size
     return dict(sizes)
