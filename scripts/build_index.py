@@ -1,27 +1,24 @@
-"""The batch job: embed a collection and publish features, thumbnails and labels as a bundle's next generation."""
+"""The batch job: embed a collection and publish features, thumbnails and labels as a bundle's next generation.
 
-import tempfile
+Run again, it embeds what is new and drops what is gone; other flags add, remove, list, and go back.
+"""
+
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from index import Bundle, Changes, Generation
-from model import Checkpoint, Embedder, Source, embed_collection, load_checkpoint, open_source
+from index import Bundle, Generation
+from model import Embedder, load_checkpoint
 from model.allocator import keep_freed_memory
-from model.checkpoint import save
-from model.data.class_names import people_names
-from model.data.encoded import EncodedSource
-from model.data.folders import part
-from model.data.listing import MOMENT, counted
-from model.data.sources import Report
 from model.forward.engines import EngineName
 from model.preprocess import EmbeddingPrecision
 from model.progress import counting
 from scripts.command import Refused, run
-
-SHOWN = 10  # lines about images that could not be read
+from scripts.indexing.growing import build, check_engine, check_is_there, compared, file_of, left_out
+from scripts.indexing.inputs import collection, published_network
+from scripts.indexing.shrinking import drop_missing
+from scripts.indexing.telling import check_report, generation_lines, ledger_lines, skipped_lines, write_report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,9 @@ class Config:
     either. Its checkpoint is made beside the download."""
     weights_folder: Path = Path("data/weights")
     """Where downloads are kept; a published file that is there already is used without the network."""
-    images: Path = Path("data/cifar10")  # a packed dataset (its split train), or any tree of folders with images
+    images: Path = Path("data/cifar10")
+    """A packed dataset (its split train), any tree of folders with images, a list of them (.csv, .parquet), or tar
+    shards (a .tar, or a folder of them)."""
     class_names: Path | None = None
     """Names of the class folders: a file with lines like Caffe's synset_words.txt, or "folder,name" (CSV). Without a
     name, a folder called by an id of ILSVRC-2012 (n01440764) has that class's first word (tench), another its own."""
@@ -42,123 +41,115 @@ class Config:
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
     engine: EngineName = "auto"  # what runs the network: auto (OpenVINO on a CPU, torch on a GPU), openvino, torch
     precision: EmbeddingPrecision = "float32"  # of the network's arithmetic; the service follows it
+    add: Path | None = None  # add these images to the bundle, embedded by its own network; as --images otherwise
+    remove: tuple[int, ...] | None = None  # image ids to take out; a file that is not changed is not added again
+    missing: bool = False  # take out every name whose file is gone, in all that was added
+    report: Path | None = None  # CSV to write: source, name, outcome, image id and reason of every input
+    list: bool = False  # print the generations, and what was added
+    rollback: bool = False  # make the generation before the current one current again
+    prune: bool = False  # delete all generations but the current one
+    verify: bool = False  # read all of the current generation, and compare its SHA-256
 
 
-@contextmanager
-def watched(source: Source, report: Report) -> Iterator[Callable[[int, int], str]]:
-    """source.identity, which reports how far it is when looking at the files takes longer than a moment."""
-    begun, checked = time.monotonic(), 0
-
-    def identity(start: int, stop: int) -> str:
-        nonlocal checked
-        if time.monotonic() - begun > MOMENT:
-            report("check", checked := stop, 0)
-        return source.identity(start, stop)
-
-    try:
-        yield identity
-    finally:
-        if checked:
-            report("check", checked, checked)  # the end, wherever it is: where something has changed, say
+ACTIONS = ("add", "remove", "missing", "list", "rollback", "prune", "verify")
+NOT_WITH_ADD = ("images", "checkpoint", "weights", "precision")
 
 
-def compared(bundle: Bundle, checkpoint: Checkpoint, source: Source, key: str, engine: str | None) -> Changes:
-    """Compare the bundle with a source called `key`. Raises BadBundle."""
-
-    def entries() -> Iterator[tuple[str, str | None, str]]:
-        for name, label, state in source.entries():
-            yield name, source.classes[label] if label >= 0 else None, state
-
-    inputs = checkpoint.fingerprints()
-    return bundle.compare(inputs, engine=engine, source=key, total=len(source), entries=entries)
+def given(config: Config) -> list[str]:
+    """Return the flags that ask for something else than an index of --images."""
+    return [f"--{action}" for action in ACTIONS if getattr(config, action) not in (None, False)]
 
 
-def build(embedder: Embedder, source: Source, key: str, bundle: Bundle, file: Path, report: Report) -> Generation:
-    """Embed block by block what is new in a source called `key`, and publish it with the checkpoint `file`.
-
-    Raises BadBundle.
-    """
-    changes = compared(bundle, embedder.checkpoint, source, key, embedder.engine)
-    work, total = source.subset(changes.new), len(changes.new)
-    with watched(work, report) as identity:
-        begun = bundle.begin(
-            embedder.checkpoint.fingerprints(),
-            file,
-            changes=changes,
-            identity=identity,
-            width=embedder.width,
-            engine=embedder.engine,
-            classes=source.classes,
-        )
-    with begun as building:
-        report("embed", building.done, total)
-        with closing(embed_collection(embedder, work, building.done, building.known())) as blocks:
-            for block in blocks:
-                building.append(block)
-                report("embed", building.done, total)
-        return building.publish()
-
-
-@contextmanager
-def file_of(checkpoint: Checkpoint, given: Path, precision: EmbeddingPrecision) -> Iterator[Path]:
-    """The file that the bundle copies: the given one, or a temporary one where that one has another precision."""
-    if checkpoint.recipe.precision == precision:
-        yield given
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        save(Path(folder) / given.name, checkpoint)
-        yield Path(folder) / given.name
-
-
-def network(config: Config) -> Path:
-    """Return the network's checkpoint; a published network is downloaded and converted where it has to be."""
-    if config.weights is None:
-        return config.checkpoint
-    if config.checkpoint != Config.checkpoint:
+def check(config: Config) -> None:
+    """Raise Refused for flags that contradict each other, and for a report that cannot be written."""
+    if len(several := given(config)) > 1:
+        raise Refused(f"{' and '.join(several)}: one at a time")
+    if config.weights is not None and config.checkpoint != Config.checkpoint:
         raise Refused("give --checkpoint or --weights, not both")
-    from model.published.converted import checkpoint_file  # here, because it imports torch, which takes seconds
+    if config.add is not None:
+        for name in NOT_WITH_ADD:
+            if getattr(config, name) != getattr(Config, name):
+                raise Refused(f"--{name} with --add: what is added is named by --add, its network is the bundle's own")
+    if config.remove == ():
+        raise Refused("--remove takes the ids of the images, as 17 or 17 18 19")
+    if config.report is not None:
+        check_report(config.report)
 
-    return checkpoint_file(config.weights, config.weights_folder, counting("MB"))
+
+def grow(config: Config, bundle: Bundle) -> tuple[Generation, str, list[str]]:
+    """Bring the bundle up to date with --images or --add. Return the generation, what was done, and the source's key.
+
+    Raises Refused where the bundle holds other images, or features of another engine than the added ones would have.
+    """
+    keep_freed_memory()
+    begun, images = time.monotonic(), config.add or config.images
+    checkpoint = network(config, bundle)
+    saved = load_checkpoint(checkpoint)
+    precision = config.precision if config.add is None else saved.recipe.precision
+    trained = replace(saved, recipe=replace(saved.recipe, precision=precision))
+    source, key = collection(images, config.class_names, trained.recipe.stored), str(images.resolve())
+    changes = compared(bundle, trained, source, key, None)
+    if changes.empty:
+        return bundle.current(), "holds this network's features of these images already: nothing to do", [key]
+    if config.add is None:
+        check_is_there(bundle, changes)
+    embedder = Embedder(trained, config.device, config.engine)
+    if config.add is not None:
+        check_engine(bundle, embedder.engine)
+    for other in left_out(bundle, key, embedder):
+        print(f"{other}: its images are left out, because another network or engine made their features: --add them")
+    with file_of(trained, checkpoint, saved.recipe.precision) as file:
+        generation = build(embedder, source, key, bundle, file, counting("images"))
+    return generation, f"published in {time.monotonic() - begun:.1f} s by {embedder.engine} on {embedder.device}", [key]
 
 
-def collection(config: Config, size: int) -> Source:
-    """Open the images, and say what is ignored among them. A folder's classes get names for people."""
-    source = open_source(config.images, size, report=counting("images"))
-    if isinstance(source, EncodedSource):
-        if part(config.images, "train") != config.images:
-            print(f"{config.images}: its subfolder train alone, as a dataset's training images")
-        if source.ignored:
-            print(f"{config.images}: {counted(source.ignored)}")
-        return replace(source, classes=people_names(source.classes, config.class_names, print))
-    if config.class_names is not None:
-        raise Refused(f"--class-names is for a folder of images: {config.images} was packed with its classes' names")
-    return source
+def network(config: Config, bundle: Bundle) -> Path:
+    """Return the network's checkpoint; for --add it is the bundle's own. Raises BadBundle."""
+    if config.add is not None:
+        with closing(bundle.current()) as generation:
+            return generation.checkpoint
+    return config.checkpoint if config.weights is None else published_network(config.weights, config.weights_folder)
+
+
+def changed(config: Config, bundle: Bundle) -> tuple[Generation, str, list[str]]:
+    """Do what the flags ask for. Return the generation that is current then, what was done, and the sources of it."""
+    if config.rollback:
+        generation, did = bundle.roll_back(), "is current again"
+    elif config.remove is not None:
+        generation, did = bundle.remove(config.remove), "published"
+    elif config.missing:
+        dropped = drop_missing(bundle)
+        generation, did = dropped or bundle.current(), "published" if dropped else "misses no file: nothing to do"
+    elif config.prune:
+        deleted = bundle.prune()
+        generation, did = bundle.current(), f"is kept, {len(deleted)} others are deleted"
+    elif config.verify:
+        generation, did = bundle.current(verify=True), "is as it was published, every file of it"
+    elif config.list:
+        generation, did = bundle.current(), "is current"
+        for line in generation_lines(bundle.generations(), generation):
+            print(line)
+    else:
+        return grow(config, bundle)
+    return generation, did, generation.catalogue.sources()
 
 
 def job(config: Config) -> None:
-    """Build the index unless the bundle holds it already, then print what it holds and what was skipped."""
-    keep_freed_memory()
-    begun = time.monotonic()
-    checkpoint, bundle = network(config), Bundle(config.bundle)
-    given = load_checkpoint(checkpoint)
-    trained = replace(given, recipe=replace(given.recipe, precision=config.precision))
-    source = collection(config, trained.recipe.stored)
-    key = str(config.images.resolve())
-    if compared(bundle, trained, source, key, None).empty:
-        generation, did = bundle.current(), "holds this network's features of these images already: nothing to do"
-    else:
-        embedder = Embedder(trained, config.device, config.engine)
-        with file_of(trained, checkpoint, given.recipe.precision) as file:
-            generation = build(embedder, source, key, bundle, file, counting("images"))
-        did = f"published in {time.monotonic() - begun:.1f} s by {embedder.engine} on {embedder.device}"
-    skipped = generation.catalogue.skipped()
-    for image in skipped[:SHOWN]:
-        print(f"  skipped {image.name}: {image.reason}")
-    if len(skipped) > SHOWN:
-        print(f"  and {len(skipped) - SHOWN:,} more, in the table names of {generation.path / 'catalogue.sqlite'}")
+    """Do what the flags ask for, then print what the bundle holds; of what was read, also what was skipped."""
+    check(config)
+    generation, did, sources = changed(config, Bundle(config.bundle))
+    manifest, skipped = generation.manifest, generation.catalogue.skipped()
+    if config.add is not None or not given(config):
+        for line in skipped_lines([image for image in skipped if image.source in sources]):
+            print(line)
     print(f"{config.bundle}: generation {generation.number} {did}")
-    rows, width = generation.manifest.rows, generation.manifest.width
-    print(f"{rows:,} images indexed, {len(skipped):,} skipped, {width} numbers each")
+    if did.startswith("published"):
+        for line in ledger_lines(manifest.ledger):
+            print(line)
+    print(f"{manifest.rows:,} images indexed, {len(skipped):,} skipped, {manifest.width} numbers each")
+    if config.report is not None:
+        print(f"{config.report}: {write_report(config.report, generation, sources):,} rows")
+    generation.close()
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from model.data.threads import on_all_cores
 from model.preprocess import BadImage, stored_image
 from model.thumbnails import stored_image_and_thumbnail
 
-__all__ = ["EncodedImage", "EncodedSource"]
+__all__ = ["MISSING", "EncodedImage", "EncodedSource"]
 
+MISSING = "missing"  # the state of a file that is not there
 MAX_BYTES = 1 << 28  # of an encoded image; each core reads one into memory
 
 
@@ -42,6 +43,8 @@ class EncodedImage(NamedTuple):
             return self.offset, self.length, *version
         try:
             about = os.stat(self.file)
+        except FileNotFoundError:
+            return (MISSING,)
         except OSError as error:
             return (error.errno or 0,)
         return about.st_size, about.st_mtime_ns, os.access(self.file, os.R_OK)

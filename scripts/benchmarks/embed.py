@@ -29,8 +29,8 @@ from model.train.recipes import RECIPES
 from scripts.benchmarks.settings import Embed, check_positive
 from scripts.benchmarks.timing import Timing, Work, in_turn, table
 from scripts.benchmarks.train import Plain
-from scripts.build_index import build
 from scripts.command import Refused
+from scripts.indexing.growing import build
 
 FORWARD, DECODE = "forward pass alone", "decode alone"
 PACKED, BUNDLE = "embed, packed dataset", "embed, packed dataset, publish"

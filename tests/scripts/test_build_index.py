@@ -6,10 +6,12 @@ import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from index import BadBundle, Bundle, DiskFull
+import files
+from index import BadBundle, Bundle, Busy, DiskFull
 from model import checkpoint
 from model.data.folders import folder_source
 from model.data.packing import pack
@@ -17,14 +19,16 @@ from model.embed import Embedder
 from model.published import converted
 from model.published.importing import imported
 from model.published.tables import CAFFE, TORCHVISION
-from scripts import build_index
-from scripts.build_index import Config, build, job, watched
-from scripts.command import Refused
+from scripts.build_index import Config, job
+from scripts.command import Refused, parse
+from scripts.indexing import growing
+from scripts.indexing.growing import build, watched
 from tests.images import encoded, photograph
 from tests.index.blocks import contents
 from tests.model.published.published_files import caffe_layers, narrow, new_caffemodel
 from tests.model.test_checkpoint import made
 from tests.model.test_collection import Collection
+from tests.scripts.indexing.runs import said
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -64,21 +68,6 @@ def test_a_build_that_ends_early_keeps_its_blocks_and_goes_on(
     assert contents(generation) == expected
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    """Three images without folders, at 18 pixels."""
-    checkpoint.save(tmp_path / "network", made())
-    (tmp_path / "images").mkdir()
-    for number in range(3):
-        (tmp_path / "images" / f"{number}.png").write_bytes(encoded(photograph(seed=number)))
-    return Config(checkpoint=tmp_path / "network", images=tmp_path / "images", bundle=tmp_path / "bundle", device="cpu")
-
-
-def said(config: Config, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    job(config)
-    return capsys.readouterr().out.splitlines()
-
-
 def test_it_says_what_is_ignored_and_the_first_ten_that_are_skipped(
     config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,7 +77,7 @@ def test_it_says_what_is_ignored_and_the_first_ten_that_are_skipped(
     lines = said(config, capsys)
     assert lines[0] == f"{config.images}: 12 other files ignored (12 .txt)"
     assert [line.split(":")[0] for line in lines[1:11]] == [f"  skipped broken {number:02}.jpg" for number in range(10)]
-    assert lines[11].startswith("  and 2 more, in the table names of ")
+    assert lines[11] == "  and 2 more, which --report FILE lists"
     assert lines[-1] == "3 images indexed, 12 skipped, 12 numbers each"
     assert len(Bundle(config.bundle).current().catalogue.skipped()) == 12
 
@@ -127,7 +116,7 @@ def test_any_change_of_the_folder_is_noticed_and_nothing_else(
 def test_a_long_look_at_the_files_shows_how_far_it_is(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     source, told = folder_source(config.images, 18), list[tuple[str, int, int]]()
     for moment in (60.0, -1.0):
-        monkeypatch.setattr(build_index, "MOMENT", moment)
+        monkeypatch.setattr(growing, "MOMENT", moment)
         assert told == []
         with watched(source, lambda *at: told.append(at)) as looked_at:
             assert looked_at(0, 2) == source.identity(0, 2)
@@ -178,3 +167,39 @@ def test_a_published_network_is_converted_and_used(
     assert checkpoint.load(Bundle(config.bundle).current().checkpoint).table.name == "caffe"
     with pytest.raises(Refused, match="give --checkpoint or --weights, not both"):
         job(replace(published, checkpoint=config.checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"list": True, "prune": True}, "--list and --prune: one at a time"),
+        ({"add": Path("x"), "remove": (1,), "missing": True}, "--add and --remove and --missing: one at a time"),
+        ({"add": Path("x"), "images": Path("y")}, "--images with --add: what is added is named by --add"),
+        ({"add": Path("x"), "checkpoint": Path("y")}, "--checkpoint with --add: "),
+        ({"add": Path("x"), "weights": "bvlc"}, "--weights with --add: "),
+        ({"add": Path("x"), "precision": "bfloat16"}, "--precision with --add: "),
+        ({"checkpoint": Path("x"), "weights": "bvlc"}, "give --checkpoint or --weights, not both"),
+        ({"remove": ()}, "--remove takes the ids of the images"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(tmp_path: Path, flags: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        job(Config(bundle=tmp_path / "bundle", **flags))
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_ids_are_words_behind_the_flag() -> None:
+    assert parse(Config, ["--remove", "17", "18"], {}).remove == (17, 18)
+    assert parse(Config, ["--remove"], {}).remove == ()
+    assert parse(Config, [], {}).remove is None
+    with pytest.raises(Refused, match="--remove"):
+        parse(Config, ["--remove", "x"], {})
+
+
+@pytest.mark.parametrize("flags", [{}, {"remove": (0,)}, {"rollback": True}, {"prune": True}])
+def test_two_that_change_a_bundle_at_once_are_refused(config: Config, flags: dict[str, Any]) -> None:
+    job(config)
+    (config.images / "0.png").unlink()
+    with files.locked(config.bundle / "lock"), pytest.raises(Busy):
+        job(replace(config, **flags))
+    assert Bundle(config.bundle).current().number == 1

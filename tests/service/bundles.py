@@ -13,7 +13,7 @@ from model.embed import Embedder
 from model.network.alexnet import AlexNet, initialise
 from model.network.tables import Conv, Dense, Table
 from model.preprocess import Recipe
-from scripts import build_index
+from scripts.indexing import growing
 from tests.images import encoded, photograph
 from tests.model.weights import arrays, grey
 
@@ -60,5 +60,5 @@ def build(folder: Path, name: Callable[[int], str] = in_class_folders) -> Path:
     checkpoint.save(folder / "checkpoint.safetensors", network())
     embedder, source = Embedder(network(), "cpu"), folder_source(folder / "images", 32)
     file, bundle = folder / "checkpoint.safetensors", Bundle(folder / "bundle")
-    build_index.build(embedder, source, "images", bundle, file, lambda *_: None).close()
+    growing.build(embedder, source, "images", bundle, file, lambda *_: None).close()
     return bundle.path

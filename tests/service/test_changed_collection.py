@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from index import Bundle, exact
 from model.data.folders import folder_source
 from model.embed import Embedder
-from scripts import build_index
+from scripts.indexing import growing
 from service.app import create_app
 from service.settings import Settings
 from tests.images import encoded, photograph
@@ -32,7 +32,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"images/dog/new-{new}.png").write_bytes(encoded(photograph(32, 32, seed=500 + new)))
     embedder, source = Embedder(network(), "cpu"), folder_source(folder / "images", 32)
     file = folder / "checkpoint.safetensors"
-    build_index.build(embedder, source, "images", bundle, file, lambda *_: None).close()
+    growing.build(embedder, source, "images", bundle, file, lambda *_: None).close()
     bundle.remove(REMOVED).close()
     return bundle.path
 

@@ -1,0 +1,39 @@
+"""Take out of a bundle what is no longer there, without the network."""
+
+from pathlib import Path
+
+from index import Bundle, Generation
+from model import load_checkpoint, open_source
+from model.data.encoded import MISSING
+from scripts.indexing.growing import check_readable
+
+__all__ = ["drop_missing", "missing"]
+
+
+def drop_missing(bundle: Bundle) -> Generation | None:
+    """Publish a generation without the names whose files are gone; None where all are there. Raises BadBundle, Refused.
+
+    Raises BadDataset for a source that cannot be opened.
+    """
+    generation = bundle.current()
+    try:
+        gone = {source: missing(generation, source) for source in generation.catalogue.sources()}
+    finally:
+        generation.close()
+    return bundle.forget({source: names for source, names in gone.items() if names}) if any(gone.values()) else None
+
+
+def missing(generation: Generation, source: str) -> list[str]:
+    """Return the names of a source that are no longer there: all of them where its folder is not.
+
+    Raises BadDataset for a source that cannot be opened, and Refused for a folder in it that cannot be looked into.
+    """
+    known = [named.name for named in generation.catalogue.names(source)]
+    if not Path(source).exists():
+        print(f"{source}: not there any more; its {len(known):,} names go (--rollback brings them back)")
+        return known
+    opened = open_source(source, load_checkpoint(generation.checkpoint).recipe.stored)
+    there = {name for name, _, state in opened.entries() if state != MISSING}
+    gone = [name for name in known if name not in there]
+    check_readable(opened, gone)
+    return gone

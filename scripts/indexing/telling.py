@@ -1,0 +1,75 @@
+"""What a run did: lines for people, and a file with a row for every input."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+import files
+from index import Generation, Published, Skipped
+from scripts.command import Refused
+
+__all__ = ["check_report", "generation_lines", "ledger_lines", "skipped_lines", "write_report"]
+
+SHOWN = 10  # lines about images that could not be read
+COLUMNS = ("source", "name", "outcome", "image_id", "reason")
+
+
+def ledger_lines(ledger: Mapping[str, int]) -> Iterator[str]:
+    """What became of the inputs of the last run; the counts add up to them."""
+    if ledger["inputs"]:
+        yield (
+            f"{ledger['inputs']:,} inputs: {ledger['indexed']:,} indexed, {ledger['duplicate']:,} equal to another, "
+            f"{ledger['skipped']:,} skipped, {ledger['kept']:,} kept, {ledger['excluded']:,} removed by id before"
+        )
+    if ledger["removed"] or ledger["renamed"]:
+        yield f"{ledger['removed']:,} images removed, {ledger['renamed']:,} renamed"
+
+
+def skipped_lines(skipped: Sequence[Skipped]) -> Iterator[str]:
+    """The first images that could not be read."""
+    for image in skipped[:SHOWN]:
+        yield f"  skipped {image.name}: {image.reason}"
+    if len(skipped) > SHOWN:
+        yield f"  and {len(skipped) - SHOWN:,} more, which --report FILE lists"
+
+
+def generation_lines(published: Iterable[Published], current: Generation) -> Iterator[str]:
+    """A bundle's generations, and the sources of the current one."""
+    for one in published:
+        about = one.problem or f"{one.rows:,} images, {one.created}"
+        yield f"generation {one.number}: {about}{', current' * one.is_current}"
+    for source in current.catalogue.sources():
+        yield f"  {source}: {sum(1 for _ in current.catalogue.names(source)):,} names"
+
+
+def check_report(path: Path) -> None:
+    """Raise Refused, before the work, where no report can be written."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise Refused(f"--report {path}: not a file in a folder that is there")
+
+
+def write_report(path: Path, generation: Generation, sources: Iterable[str]) -> int:
+    """Write a row, in CSV, for every input of these sources, and for every name that the last run took away.
+
+    Returns how many. Raises Refused where the file cannot be written; the one that was there stays.
+    """
+    catalogue = generation.catalogue
+    inputs = ((source, named) for source in sources for named in catalogue.names(source))
+    rows = chain(
+        ((source, named.name, named.outcome, named.image_id, named.reason) for source, named in inputs),
+        ((gone.source, gone.name, gone.outcome, gone.image_id, None) for gone in catalogue.gone()),
+    )
+    count = 0
+    with files.translated(path, Refused, Refused), files.replacing(path) as file:
+        text = io.TextIOWrapper(
+            file, "utf-8", "surrogateescape", newline="", write_through=True
+        )  # a path need not be it
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for row in rows:
+            table.writerow(row)
+            count += 1
+        text.detach()
+    return count
