@@ -37,7 +37,6 @@ class Database:
 def attached(connection: sqlite3.Connection, name: str, path: Path | None, *, new: bool = False) -> Iterator[None]:
     """Attach a published SQLite file, a new one in its place, or, without a path, an empty database in memory."""
     if new and path is not None:
-        path.unlink(missing_ok=True)
         place: str | bytes = os.fsencode(path.absolute())  # a path need not be UTF-8
     else:
         place = ":memory:" if path is None else _reading(path)

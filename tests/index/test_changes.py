@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from index import BadBundle, Bundle, Generation, NoSuchImage
+from index.bundle_folder import BundleFolder
 from index.catalogue import Gone
 from tests.index.blocks import (
     INPUTS,
@@ -42,6 +43,10 @@ def updated(path: Path, checkpoint: Path, files: list[File], key: str = SOURCE, 
 def whole(generation: Generation) -> None:
     """Check that rows, labels and catalogue belong together."""
     generation.verify()
+    assert set(generation.manifest.parts) == set(contents(generation))
+    assert {path.name for path in (generation.path / "segments").iterdir()} == set(generation.manifest.segments)
+    for segment in generation.segments:
+        assert segment.thumbnails.rows("SELECT count(*) FROM thumbnails") == [(len(segment.ids),)]
     assert len(generation.catalogue.labels()) == len(generation.ids) == generation.manifest.rows
     for image_id, row in zip(generation.ids.tolist(), generation.rows(generation.ids), strict=True):
         image = generation.catalogue.image(image_id)
@@ -107,6 +112,13 @@ def test_a_renamed_image_keeps_its_id_and_has_the_new_name_and_label(path: Path,
     assert generation.segments[0].name == "0001"
 
 
+def test_of_two_new_names_of_an_image_one_is_its_name_and_one_a_duplicate(path: Path, checkpoint: Path) -> None:
+    updated(path, checkpoint, FILES)
+    generation = updated(path, checkpoint, [*FILES[1:], File("y", "A"), File("z", "A")])
+    assert (outcomes(generation)["y"], outcomes(generation)["z"]) == ("kept", "duplicate")
+    assert generation.catalogue.image(0).names == ("y", "z")
+
+
 def test_two_names_that_are_exchanged_exchange_their_images(path: Path, checkpoint: Path) -> None:
     updated(path, checkpoint, FILES)
     first, second, *others = FILES
@@ -117,13 +129,14 @@ def test_two_names_that_are_exchanged_exchange_their_images(path: Path, checkpoi
 
 
 def test_a_touched_file_is_kept_and_one_with_another_label_is_relabelled(path: Path, checkpoint: Path) -> None:
-    updated(path, checkpoint, FILES)
-    first, second, *others = FILES
+    first, second, *others = [*FILES, File("a again", "A")]
+    updated(path, checkpoint, [first, second, *others])
     generation = updated(path, checkpoint, [first._replace(time=1), second._replace(label=-1), *others])
     assert generation.ids.tolist() == list(range(8))
-    assert generation.catalogue.image(0).name == "a"
+    assert generation.catalogue.image(0).names == ("a", "a again")  # in the order in which they came
     assert generation.catalogue.image(1).label is None
-    assert (generation.manifest.ledger["kept"], generation.manifest.ledger["renamed"]) == (8, 0)
+    assert (generation.manifest.ledger["kept"], generation.manifest.ledger["duplicate"]) == (8, 1)
+    assert generation.manifest.ledger["renamed"] == 0
 
 
 def test_a_file_with_other_bytes_is_another_image(path: Path, checkpoint: Path) -> None:
@@ -274,6 +287,27 @@ def test_a_removal_does_not_throw_away_an_unfinished_build(path: Path, checkpoin
         Bundle(path).remove([1])
     updated(path, checkpoint, files)
     assert Bundle(path).remove([1]).number == 3
+
+
+def test_what_was_published_for_other_files_is_not_pointed_at(
+    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file goes, or comes back, after a kill between publish and point: the work list is the same."""
+    new = File("new", "NEW")
+    updated(path, checkpoint, FILES)
+
+    def killed(files: list[File]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(BundleFolder, "point", lambda *_: 1 // 0)
+            with pytest.raises(ZeroDivisionError):
+                build(path, checkpoint, Files(files))
+
+    with begun(path, checkpoint, Files([*FILES[2:], new])) as building:
+        building.append(Files([new]).block(0, 1, building.known()))
+    killed([*FILES[1:], new])
+    assert updated(path, checkpoint, [*FILES[2:], new]).ids.tolist() == [2, 3, 4, 5, 6, 7, 9]
+    killed([*FILES[3:], new])
+    assert updated(path, checkpoint, [*FILES[2:6], new]).manifest.rows == 5
 
 
 def test_a_source_with_many_changes_equals_one_that_was_always_so(path: Path, checkpoint: Path, tmp_path: Path) -> None:
