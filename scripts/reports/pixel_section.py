@@ -32,11 +32,11 @@ def pixel_section(
     by_fc7, labels = near.ids[: len(looked), :SIX], near.labels[: len(looked)]
     shares = (agreement(labels_of(generation, ids), labels), agreement(near.label_of[: len(looked), :SIX], labels))
     words = [
-        "Images that are close in fc7 are generally not close in the distance between their pixels (section 6.1). "
-        f"Below, the first {min(SHOWN, len(looked))} held-out images, the six nearest of {len(generation.ids):,} by "
-        f"the Euclidean distance of {SIDE} x {SIDE} pixels, and the six nearest by fc7; green labels are the image's.",
         f"Of the six nearest of the first {len(looked):,} held-out images, {_share(shares[0])} by pixels and "
         f"{_share(shares[1])} by fc7 have the image's label. {_same(ids, by_fc7)}",
+        "The paper notes that the images which fc7 retrieves are generally not close in L2 of pixels (section 6.1). "
+        f"Below, the first {min(SHOWN, len(looked))} held-out images, the six nearest of {len(generation.ids):,} by "
+        f"the Euclidean distance of {SIDE} x {SIDE} pixels, and the six nearest by fc7; green labels are the image's.",
     ]
     rows = [
         (_drawn(one), [_drawn(index(int(i))) for i in ids[row]], [_drawn(index(int(i))) for i in by_fc7[row]])
