@@ -1,4 +1,4 @@
-"""Pack images for training: a folder of class folders, or the ILSVRC-2012 archives."""
+"""Pack images for training: class folders, a list, tar shards, or the ILSVRC-2012 archives."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,8 @@ class Config:
     """Pack images for training: --images, or the three ILSVRC archives. After a stop, run it again: it continues."""
 
     images: Path | None = None
-    """Folder of class folders, or one that holds such folders as train and val."""
+    """Folder of class folders, or one that holds such folders as train and val; or a list of labelled images (.csv,
+    .parquet), or tar shards."""
     out: Path | None = None
     """Folder for the packed dataset; data/ and the images' folder's name if not given (data/ilsvrc2012)."""
     class_names: Path | None = None
@@ -46,7 +47,10 @@ def sources(config: Config) -> tuple[str, dict[str, EncodedSource]]:
     if config.images is not None and archives == (None, None, None):
         splits = folder_splits(config.images, config.size, config.validation, counting("images"))
         names = people_names(splits["train"].classes, config.class_names, print)
-        return config.images.resolve().name, {name: replace(split, classes=names) for name, split in splits.items()}
+        path = config.images.resolve()
+        return path.stem if path.is_file() else path.name, {
+            name: replace(split, classes=names) for name, split in splits.items()
+        }
     train, validation, devkit = archives
     if config.images is not None or train is None or validation is None or devkit is None:
         raise BadDataset("give --images, or --ilsvrc-train, --ilsvrc-validation and --devkit together")

@@ -91,7 +91,7 @@ def _block(source: Source, start: int, stop: int, encoding: Encoding) -> PackedB
     images, encoded, labels, names, skipped = [], [], [], [], []
     for item in source.read(start, stop):
         if item.image is None or item.label < 0:
-            skipped.append((item.name, item.skipped or "it lies outside the class folders"))
+            skipped.append((item.name, item.skipped or "it has no label"))
         else:
             images.append(np.ascontiguousarray(item.image))
             labels.append(item.label)

@@ -62,9 +62,10 @@ def check_is_there(bundle: Bundle, changes: Changes) -> None:
     with closing(bundle.current()) as generation:
         sources = generation.catalogue.sources()
     if changes.source not in sources:
+        moved = "" if Path(sources[0]).exists() else "; where they were moved, --missing then drops the old names"
         raise Refused(
-            f"{bundle.path}: it holds the images of {sources[0]}; --add {changes.source} adds these to them, another "
-            "--bundle keeps them apart"
+            f"{bundle.path}: it holds the images of {sources[0]}; --add {changes.source} adds these to them{moved}; "
+            "another --bundle keeps them apart"
         )
 
 

@@ -29,6 +29,8 @@ def missing(generation: Generation, source: str) -> list[str]:
     Raises BadDataset for a source that cannot be opened, and Refused for a folder in it that cannot be looked into.
     """
     known = [named.name for named in generation.catalogue.names(source)]
+    if not known:  # the last run took them away
+        return []
     if not Path(source).exists():
         print(f"{source}: not there any more; its {len(known):,} names go (--rollback brings them back)")
         return known

@@ -284,7 +284,7 @@ def test_corrupt_files_are_listed_and_left_out(tmp_path: Path) -> None:
     split = pack(tmp_path / "set", {"train": folder_source(tmp_path / "images", 16)}).split("train")
     assert list(split.names) == ["things/good.png"]
     assert len(split.skipped) == len(BROKEN) + 1
-    assert dict(split.skipped)["stray.png"] == "it lies outside the class folders"
+    assert dict(split.skipped)["stray.png"] == "it has no label"
     assert "is empty" in dict(split.skipped)["things/empty.jpg"]
 
 

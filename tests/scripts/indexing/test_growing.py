@@ -81,9 +81,24 @@ def test_a_second_folder_is_added_and_each_is_looked_at_alone(
 def test_other_images_in_place_of_those_that_are_there_are_refused(config: Config, tmp_path: Path) -> None:
     job(config)
     photo(tmp_path / "more" / "0.png", 1)
-    with pytest.raises(Refused, match=r"it holds the images of .*images; --add .*more adds these to them, another"):
+    with pytest.raises(Refused, match=r"it holds the images of .*images; --add .*more adds these to them; another"):
         job(replace(config, images=tmp_path / "more"))
     assert len(names(config.bundle)) == 3
+
+
+def test_a_folder_that_was_moved_is_added_and_missed_without_the_network(
+    config: Config, capsys: pytest.CaptureFixture[str], embedded: list[int], tmp_path: Path
+) -> None:
+    job(config)
+    moved = config.images.rename(tmp_path / "moved")
+    with pytest.raises(Refused, match=r"--add .*moved adds these to them; where they were moved, --missing then drops"):
+        job(replace(config, images=moved))
+    job(Config(bundle=config.bundle, device="cpu", add=moved))
+    job(Config(bundle=config.bundle, missing=True))
+    capsys.readouterr()
+    assert said(Config(bundle=config.bundle, missing=True), capsys)[0].endswith("3 misses no file: nothing to do")
+    assert names(config.bundle) == {0: ("0.png",), 1: ("1.png",), 2: ("2.png",)}
+    assert sum(embedded) == 3
 
 
 def test_another_network_makes_all_anew_and_says_whose_images_it_leaves_out(
