@@ -51,8 +51,8 @@ class Projection:
     def components(self, vectors: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float64]:
         """(n, d) -> (n, stop - start): the components `start` <= i < `stop` of Px, in float64."""
         basis = self.basis[start:stop]
-        if len(vectors) == 1:  # a matrix product would divide this between threads, slowly
-            alone: NDArray[np.float64] = basis @ vectors[0].astype(np.float64)
+        if len(vectors) == 1:  # without BLAS, whose threads would wait for each other where a core is busy
+            alone: NDArray[np.float64] = np.vecdot(basis, vectors.astype(np.float64))
             return alone[None]
         out = np.empty((len(vectors), len(basis)), np.float64)
         for first in range(0, len(vectors), ROWS):
