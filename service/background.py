@@ -6,7 +6,7 @@ import sys
 __all__ = ["step_back"]
 
 
-def step_back(niceness: int) -> None:
-    """Lower the calling thread's priority: 1 a little, 19 the most. Only Linux has priorities of single threads."""
+def step_back(steps: int) -> None:
+    """Lower the calling thread's priority: 1 is a little, 19 the most. Only Linux has priorities of single threads."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+        os.nice(steps)

@@ -176,6 +176,7 @@ class Layout(BaseModel):
     kind: str = Field(description="flat, panorama or hnsw")
     components: int = Field(description="principal components that prove an answer; 0 for flat")
     leading: int = Field(description="principal components that propose one; 0 for flat")
+    candidates: int = Field(description="images that are compared in full for a measured answer, at least")
 
 
 class GenerationVersion(BaseModel):
@@ -220,7 +221,7 @@ class Version(BaseModel):
                 "engine": "torch",
                 "segments": 2,
                 "removed": 17,
-                "layout": {"kind": "panorama", "components": 512, "leading": 128},
+                "layout": {"kind": "panorama", "components": 512, "leading": 128, "candidates": 72},
                 "recall": {"certified": {"value": 1.0, "low": 0.9994, "high": 1.0, "k": 6}, "measured": RECALL},
                 "verification": "done",
                 "fingerprints": {"weights": "3f9a1c0de882...", "segments/0001/features.npy": "0c4e5b7d9a61..."},

@@ -144,7 +144,8 @@ function proof({ exactness, recall }) {
   if (exactness === "certified") return "Proven: no image of the collection is nearer.";
   if (exactness === "exact") return "Compared with every image of the collection: none is nearer.";
   const { value, low, high, k } = recall;
-  return `Not proven: of the ${k} nearest, such an answer holds ${share.format(value)} on average (95 %: ${share.format(low)} to ${share.format(high)}).`;
+  const interval = `95% interval: ${share.format(low)} to ${share.format(high)}`;
+  return `Not proven: such answers hold ${share.format(value)} of the true ${k} nearest, on average (${interval}).`;
 }
 
 /** "4 frog, 2 deer": by label, and images without one by what the network sees in them. */
@@ -216,7 +217,7 @@ function sentence(text) {
 
 /** Offer the answer that was not asked for. */
 function offer() {
-  element("other").textContent = exactness === "certified" ? "Quickest answer" : "Proven answer";
+  element("other").textContent = exactness === "certified" ? "Ask for the quickest answer" : "Ask for a proven answer";
 }
 
 async function about() {

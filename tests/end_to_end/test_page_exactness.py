@@ -11,7 +11,7 @@ from playwright.sync_api import Page, Route, expect
 RECALL = {"value": 0.9993, "low": 0.9985, "high": 0.9997, "k": 6}
 CERTIFIED = "Proven: no image of the collection is nearer."
 EXACT = "Compared with every image of the collection: none is nearer."
-MEASURED = "Not proven: of the 6 nearest, such an answer holds 99.93% on average (95 %: 99.85% to 99.97%)."
+MEASURED = "Not proven: such answers hold 99.93% of the true 6 nearest, on average (95% interval: 99.85% to 99.97%)."
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Route], None]:
@@ -48,7 +48,7 @@ def test_the_quickest_answer_is_offered_where_its_recall_is_known(page: Page, ad
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.post_data or "") if "neighbours" in request.url else None)
     page.reload()
-    for offered, wanted in (("Quickest answer", "measured"), ("Proven answer", "certified")):
+    for offered, wanted in (("Ask for the quickest answer", "measured"), ("Ask for a proven answer", "certified")):
         page.get_by_role("button", name=offered).click()
         expect(page.locator("#answer")).to_have_attribute("aria-busy", "false")
         assert f'name="exactness"\r\n\r\n{wanted}\r\n' in asked[-1]

@@ -1,6 +1,7 @@
 """Each route's answers: whole bodies, compared with the results of the network and the index."""
 
 import hashlib
+from dataclasses import asdict
 from importlib.metadata import version as installed
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from index import exact
+from index import Layout, exact
 from index.store import Bundle
 from model.forward.torch_engine import network_of
 from model.preprocess import network_input, stored_image
@@ -213,7 +214,7 @@ def test_version_names_every_part(client: TestClient, engine: Engine) -> None:
             "engine": "openvino",
             "segments": 1,
             "removed": 0,
-            "layout": {"kind": "flat", "components": 0, "leading": 0},
+            "layout": asdict(Layout()),
             "recall": {},
             "verification": "done",
             "fingerprints": {**manifest.inputs, **{name: part.sha256 for name, part in manifest.parts.items()}},

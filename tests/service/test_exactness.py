@@ -1,5 +1,6 @@
 """Each answer says how right it is; a query that must read the whole index holds up no other."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -36,7 +37,7 @@ class Stub:
     def __init__(self, *opened: Any, **how: Any) -> None:
         self.search = open_search(*opened, **how)
         self.go = threading.Event()
-        self.threads: set[str] = set()
+        self.threads: set[tuple[str, int]] = set()  # name and niceness
 
     def quick(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
         answers = self.search.quick(queries, k)
@@ -45,7 +46,7 @@ class Stub:
         return replace(answers, exactness=(exactness,), settled=np.array([k != HARD]))
 
     def slow(self, query: NDArray[np.float32], k: int) -> Answers:
-        self.threads.add(threading.current_thread().name)
+        self.threads.add((threading.current_thread().name, os.nice(0)))
         assert self.go.wait(SECONDS)
         return self.search.slow(query, k)
 
@@ -138,5 +139,5 @@ def test_a_hard_query_too_many_is_told_to_come_back(settings: Settings, stub: li
         stub[0].go.set()
         assert [future.result(SECONDS).status_code for future in inside] == [200, 200]
         assert ask(client, image_id=3, k=HARD)["exactness"] == "exact"
-        assert stub[0].threads == {"slow_0"}
+        assert stub[0].threads == {("slow_0", min(19, os.nice(0) + 5))}
         assert "fc7_slow_search_seconds_count 3.0" in client.get("/metrics").text.splitlines()

@@ -1,5 +1,6 @@
 """The files of the index are read after the start: one that is not the published one ends readiness."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -90,12 +91,15 @@ def test_with_the_setting_every_file_is_read_before_it_is_ready(damaged: Setting
         assert state(client) == "done"
 
 
-def test_it_stops_while_the_files_are_being_read(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading = threading.Event()
+def test_reading_them_has_the_lowest_priority_and_stops_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, niceness = threading.Event(), set()
 
     def endless(_: Engine, pause: Callable[[], None]) -> None:
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
+            niceness.add(os.nice(0))
             reading.set()
             pause()
 
@@ -104,3 +108,4 @@ def test_it_stops_while_the_files_are_being_read(settings: Settings, monkeypatch
         assert reading.wait(SECONDS)
         begun = time.monotonic()
     assert time.monotonic() - begun < 10
+    assert niceness == {19}
