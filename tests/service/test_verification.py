@@ -109,3 +109,4 @@ def test_reading_them_has_the_lowest_priority_and_stops_at_once(
         begun = time.monotonic()
     assert time.monotonic() - begun < 10
     assert niceness == {19}
+    assert "verify" not in [thread.name for thread in threading.enumerate()]
