@@ -51,7 +51,7 @@ class Queries:
         with files.replacing(folder / FEATURES) as file:
             np.save(file, self.features)
         about = {"source": self.source, "names": self.names, "labels": self.labels}
-        files.replace(folder / ABOUT, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+        files.replace(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
 
     def class_ids(self, classes: Sequence[str]) -> NDArray[np.int64]:
         """Labels as positions in `classes`, (q,); -1 where there is none, or no such class."""

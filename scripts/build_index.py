@@ -6,19 +6,30 @@ Run again, it embeds what is new and drops what is gone; other flags add, remove
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from index import Bundle, Generation
+from index.quality import measure_again
 from model import Embedder, load_checkpoint
 from model.allocator import keep_freed_memory
+from model.data.class_names import people_names
 from model.forward.engines import EngineName
 from model.preprocess import EmbeddingPrecision
 from model.progress import counting
 from scripts.command import Refused, run
 from scripts.indexing.growing import build, check_engine, check_is_there, compared, file_of, left_out
+from scripts.indexing.held_out import hold_out, measuring
 from scripts.indexing.inputs import collection, published_network
 from scripts.indexing.shrinking import drop_missing
-from scripts.indexing.telling import check_report, generation_lines, ledger_lines, skipped_lines, write_report
+from scripts.indexing.telling import (
+    check_report,
+    generation_lines,
+    ledger_lines,
+    quality_lines,
+    skipped_lines,
+    write_report,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +52,9 @@ class Config:
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
     engine: EngineName = "auto"  # what runs the network: auto (OpenVINO on a CPU, torch on a GPU), openvino, torch
     precision: EmbeddingPrecision = "float32"  # of the network's arithmetic; the service follows it
+    held_out: int = 200
+    """Images that measure the index and are not in it: of the dataset's split validation, val or test where it has one,
+    else of the images themselves, and then at most one in a hundred. 0: all are indexed, and nothing is measured."""
     add: Path | None = None  # add these images to the bundle, embedded by its own network; as --images otherwise
     remove: tuple[int, ...] | None = None  # image ids to take out; a file that is not changed is not added again
     missing: bool = False  # take out every name whose file is gone, in all that was added
@@ -70,6 +84,8 @@ def check(config: Config) -> None:
         for name in NOT_WITH_ADD:
             if getattr(config, name) != getattr(Config, name):
                 raise Refused(f"--{name} with --add: what is added is named by --add, its network is the bundle's own")
+    if config.held_out < 0:
+        raise Refused(f"--held-out {config.held_out}: a number of images, or 0")
     if config.remove == ():
         raise Refused("--remove takes the ids of the images, as 17 or 17 18 19")
     if config.report is not None:
@@ -88,7 +104,8 @@ def grow(config: Config, bundle: Bundle) -> tuple[Generation, str, list[str]]:
     precision = config.precision if config.add is None else saved.recipe.precision
     trained = replace(saved, recipe=replace(saved.recipe, precision=precision))
     source, key = collection(images, config.class_names, trained.recipe.stored), str(images.resolve())
-    changes = compared(bundle, trained, source, key, None)
+    held = hold_out(images, source, key, config.held_out, bundle, lambda names: people_names(names, config.class_names))
+    changes = compared(bundle, trained, held.indexed, key, None)
     if changes.empty:
         return bundle.current(), "holds this network's features of these images already: nothing to do", [key]
     if config.add is None:
@@ -99,7 +116,8 @@ def grow(config: Config, bundle: Bundle) -> tuple[Generation, str, list[str]]:
     for other in left_out(bundle, key, embedder):
         print(f"{other}: its images are left out, because another network or engine made their features: --add them")
     with file_of(trained, checkpoint, saved.recipe.precision) as file:
-        generation = build(embedder, source, key, bundle, file, counting("images"))
+        measure = measuring(held, embedder)
+        generation = build(embedder, held.indexed, key, bundle, file, counting("images"), measure)
     return generation, f"published in {time.monotonic() - begun:.1f} s by {embedder.engine} on {embedder.device}", [key]
 
 
@@ -116,7 +134,7 @@ def changed(config: Config, bundle: Bundle) -> tuple[Generation, str, list[str]]
     if config.rollback:
         generation, did = bundle.roll_back(), "is current again"
     elif config.remove is not None:
-        generation, did = bundle.remove(config.remove), "published"
+        generation, did = bundle.remove(config.remove, measure_again), "published"
     elif config.missing:
         dropped = drop_missing(bundle)
         generation, did = dropped or bundle.current(), "published" if dropped else "misses no file: nothing to do"
@@ -144,7 +162,7 @@ def job(config: Config) -> None:
             print(line)
     print(f"{config.bundle}: generation {generation.number} {did}")
     if did.startswith("published"):
-        for line in ledger_lines(manifest.ledger):
+        for line in chain(ledger_lines(manifest.ledger), quality_lines(generation)):
             print(line)
     print(f"{manifest.rows:,} images indexed, {len(skipped):,} skipped, {manifest.width} numbers each")
     if config.report is not None:

@@ -6,6 +6,7 @@ of an image's name decides which, so that every machine chooses alike, whatever 
 
 import hashlib
 import heapq
+import os
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +40,7 @@ def held_out_split(path: Path, size: int, report: Report = lambda *_: None) -> S
 
 def chosen(names: Iterable[str], wanted: int) -> list[int]:
     """Return the positions, ascending, of the `wanted` names whose SHA-256 is smallest."""
-    drawn = ((hashlib.sha256(name.encode()).digest(), position) for position, name in enumerate(names))
+    drawn = ((hashlib.sha256(os.fsencode(name)).digest(), position) for position, name in enumerate(names))
     return sorted(position for _, position in heapq.nsmallest(wanted, drawn))
 
 

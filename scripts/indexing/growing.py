@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from index import BadBundle, Bundle, Changes, Generation
+from index.assembly import Measure
 from model import Checkpoint, Embedder, Source, embed_collection
 from model.checkpoint import save
 from model.data.encoded import EncodedSource
@@ -90,10 +91,18 @@ def left_out(bundle: Bundle, key: str, embedder: Embedder) -> list[str]:
         return [source for source in generation.catalogue.sources() if source != key]
 
 
-def build(embedder: Embedder, source: Source, key: str, bundle: Bundle, file: Path, report: Report) -> Generation:
+def build(
+    embedder: Embedder,
+    source: Source,
+    key: str,
+    bundle: Bundle,
+    file: Path,
+    report: Report,
+    measure: Measure | None = None,
+) -> Generation:
     """Embed block by block what is new in a source called `key`, and publish it with the checkpoint `file`.
 
-    Raises BadBundle, and Refused as `check_readable` does.
+    measure: what the manifest is to say of its quality. Raises BadBundle, and Refused as `check_readable` does.
     """
     changes = compared(bundle, embedder.checkpoint, source, key, embedder.engine)
     work, total = source.subset(changes.new), len(changes.new)
@@ -113,7 +122,7 @@ def build(embedder: Embedder, source: Source, key: str, bundle: Bundle, file: Pa
             for block in blocks:
                 building.append(block)
                 report("embed", building.done, total)
-        return building.publish()
+        return building.publish(measure)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from index import BadBundle, Bundle, Generation
+from index.assembly import Measure
 from index.quality import measure_again
 from index.queries import Queries
 from model import Embedder, Source
@@ -48,11 +49,23 @@ def hold_out(
         return HeldOut(source, split.subset(positions), renamed(split.classes), None)
     if earlier is not None and earlier.source != key:
         return HeldOut(source, None, (), None)
-    out = kept_out(source, wanted, earlier.names if earlier else ())
+    out = kept_out(source, wanted, earlier.names) if earlier and earlier.names else readable(source, wanted)
     if not out:
         return HeldOut(source, None, (), None)
     rest = np.setdiff1d(np.arange(len(source)), out, assume_unique=True).tolist()
     return HeldOut(source.subset(rest), source.subset(out), source.classes, key)
+
+
+def readable(source: Source, wanted: int) -> list[int]:
+    """Return the positions of images to keep out; one that cannot be read stays in, where it is told as skipped."""
+    out = kept_out(source, wanted)
+    read = source.subset(out)
+    return [
+        out[item.image_id]
+        for start in range(0, len(out), BLOCK)
+        for item in read.read(start, start + BLOCK)
+        if item.image is not None
+    ]
 
 
 def earlier_queries(bundle: Bundle) -> Queries | None:
@@ -66,7 +79,7 @@ def earlier_queries(bundle: Bundle) -> Queries | None:
     return None
 
 
-def measuring(held: HeldOut, embedder: Embedder) -> Callable[[Generation], Mapping[str, Any]]:
+def measuring(held: HeldOut, embedder: Embedder) -> Measure:
     """Return what Building.publish calls: it embeds the queries, unless the generation has them, and measures."""
 
     def measure(generation: Generation) -> Mapping[str, Any]:

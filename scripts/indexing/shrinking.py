@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from index import Bundle, Generation
+from index.quality import measure_again
 from model import load_checkpoint, open_source
 from model.data.encoded import MISSING
 from scripts.indexing.growing import check_readable
@@ -20,7 +21,8 @@ def drop_missing(bundle: Bundle) -> Generation | None:
         gone = {source: missing(generation, source) for source in generation.catalogue.sources()}
     finally:
         generation.close()
-    return bundle.forget({source: names for source, names in gone.items() if names}) if any(gone.values()) else None
+    lost = {source: names for source, names in gone.items() if names}
+    return bundle.forget(lost, measure_again) if lost else None
 
 
 def missing(generation: Generation, source: str) -> list[str]:

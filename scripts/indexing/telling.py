@@ -2,15 +2,16 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 import files
 from index import Generation, Published, Skipped
+from index.queries import Queries
 from scripts.command import Refused
 
-__all__ = ["check_report", "generation_lines", "ledger_lines", "skipped_lines", "write_report"]
+__all__ = ["check_report", "generation_lines", "ledger_lines", "quality_lines", "skipped_lines", "write_report"]
 
 SHOWN = 10  # lines about images that could not be read
 COLUMNS = ("source", "name", "outcome", "image_id", "reason")
@@ -25,6 +26,20 @@ def ledger_lines(ledger: Mapping[str, int]) -> Iterator[str]:
         )
     if ledger["removed"] or ledger["renamed"]:
         yield f"{ledger['removed']:,} images removed, {ledger['renamed']:,} renamed"
+
+
+def quality_lines(generation: Generation) -> Iterator[str]:
+    """Which images were kept out of the index, and what those that were say of its answers."""
+    queries, quality = Queries.read(generation.path), generation.manifest.quality
+    if queries is not None and queries.source is not None and queries.names:
+        yield f"{len(queries.names):,} images are not in it but measure it: --held-out 0 indexes them, too"
+    if quality:
+        found, agreed, k = quality["measured"]["recall"], quality["agreement"], quality["k"]
+        said = f", {agreed['value']:.1%} of them with the image's label" if agreed else ""
+        yield (
+            f"{quality['queries']:,} held-out images: proven answers have the {k} nearest of all{said}; measured ones "
+            f"have {found['value']:.2%} of those (95 %: {found['low']:.2%} to {found['high']:.2%})"
+        )
 
 
 def skipped_lines(skipped: Sequence[Skipped]) -> Iterator[str]:
@@ -50,15 +65,17 @@ def check_report(path: Path) -> None:
         raise Refused(f"--report {path}: not a file in a folder that is there")
 
 
-def write_report(path: Path, generation: Generation, sources: Iterable[str]) -> int:
+def write_report(path: Path, generation: Generation, sources: Collection[str]) -> int:
     """Write a row, in CSV, for every input of these sources, and for every name that the last run took away.
 
     Returns how many. Raises Refused where the file cannot be written; the one that was there stays.
     """
-    catalogue = generation.catalogue
+    catalogue, queries = generation.catalogue, Queries.read(generation.path)
+    held_out = queries.names if queries and queries.source in sources else ()
     inputs = ((source, named) for source in sources for named in catalogue.names(source))
     rows = chain(
         ((source, named.name, named.outcome, named.image_id, named.reason) for source, named in inputs),
+        ((queries and queries.source, name, "held out", None, None) for name in held_out),
         ((gone.source, gone.name, gone.outcome, gone.image_id, None) for gone in catalogue.gone()),
     )
     count = 0
