@@ -72,6 +72,9 @@ def test_it_tells_when_several_files_hold_an_image(page: Page, address: str) -> 
 def test_it_does_not_wait_for_a_damaged_index(page: Page, address: str) -> None:
     detail = "features.npy of the index is not the file that was published"
     problem = json.dumps({"title": "Damaged index", "detail": detail})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "neighbours" in request.url else None)
     page.route("**/neighbours", lambda route: route.fulfill(status=503, body=problem))
     page.goto(f"{address}/#3")
     expect(page.locator("#problem")).to_have_text("Damaged index" + detail.capitalize() + ".")
+    assert len(asked) == 1
