@@ -35,23 +35,6 @@ class EmbeddedBlock:
     thumbnails: tuple[bytes, ...]  # n encoded images
     identity: str  # of the images start <= id < stop, before they were read: Source.identity
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The n names."""
-        return tuple(self.entries[row].name for row in self.ids - self.start)
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(n,), class ids, -1 unknown."""
-        return np.array([self.entries[row].label for row in self.ids - self.start], np.int64)
-
-    @property
-    def skipped(self) -> tuple[tuple[int, str, str], ...]:
-        """Id, name and reason of each image that was not embedded."""
-        embedded = set(self.ids.tolist())
-        left = (entry for entry in self.entries if entry.image_id not in embedded)
-        return tuple((entry.image_id, entry.name, entry.skipped or "equal to another image") for entry in left)
-
 
 def embed_collection(
     embedder: Embedder, source: Source, start: int = 0, known: Iterable[str] = (), block: int | None = None

@@ -98,12 +98,13 @@ def test_blocks_cover_the_collection_in_order_and_list_what_is_broken(embedder: 
     source = Collection(10, broken=(2, 8))
     blocks = list(embed_collection(embedder, source, block=block))
     assert np.concatenate([b.ids for b in blocks]).tolist() == [0, 1, 3, 4, 5, 6, 7, 9]
-    assert [s for b in blocks for s in b.skipped] == [(2, "2.png", "broken"), (8, "8.png", "broken")]
+    skipped = [(e.image_id, e.name, e.skipped) for b in blocks for e in b.entries if e.skipped]
+    assert skipped == [(2, "2.png", "broken"), (8, "8.png", "broken")]
     assert [(b.start, b.stop) for b in blocks] == [(i, min(i + block, 10)) for i in range(0, 10, block)]
     good = source.images[[0, 1, 3, 4, 5, 6, 7, 9]]
     np.testing.assert_allclose(np.concatenate([b.features for b in blocks]), embedder(good)[1], rtol=1e-5, atol=1e-6)
     assert [t for b in blocks for t in b.thumbnails] == [b"thumbnail %d" % i for i in (0, 1, 3, 4, 5, 6, 7, 9)]
-    assert all(len(b.thumbnails) == len(b.ids) == len(b.names) == len(b.labels) for b in blocks)
+    assert all(len(b.thumbnails) == len(b.ids) for b in blocks)
 
 
 @pytest.mark.parametrize("block", [2, 5, 100])
@@ -180,10 +181,10 @@ def test_blocks_are_those_of_a_plain_loop(embedder: Embedder) -> None:
         items, block = source.read(start, min(start + 4, 50)), next(blocks)
         good = [item for item in items if item.image is not None]
         assert block.ids.tolist() == [item.image_id for item in good]
-        assert block.names == tuple(item.name for item in good)
-        assert block.labels.tolist() == [item.label for item in good]
+        assert [entry.name for entry in block.entries] == [item.name for item in items]
+        assert [entry.label for entry in block.entries] == [item.label for item in items]
         assert block.thumbnails == tuple(item.thumbnail for item in good)
-        assert [image_id for image_id, _, _ in block.skipped] == [item.image_id for item in items if item.skipped]
+        assert [entry.skipped for entry in block.entries] == [item.skipped for item in items]
         images = np.array([item.image for item in good], np.uint8).reshape(-1, 18, 18, 3)
         with_others = Embedder(made(), "cpu")  # the embedder is at work on the next block
         assert block.features.tobytes() == with_others(images)[1].tobytes()
