@@ -1,6 +1,7 @@
 """How far FAISS's squared distances can be from the true ones: the bounds that prove a fast search exact."""
 
 from dataclasses import dataclass
+from math import sqrt
 
 __all__ = ["Reduced", "Rounding", "widened"]
 
@@ -80,13 +81,17 @@ class Reduced:
            g(dimensions + 5) (x^2 + y^2); products and the rests' product are off by at most g(dimensions + 6) of their
            size, together 2 x y by Cauchy-Schwarz; and the levels + 3 additions round partial sums that are smaller than
            (x + y)^2. In all at most g(dimensions + levels + 16) (x + y)^2, in whatever order a processor adds.
+        3. Underflow. A processor may flush what is below 2^-126 to zero. So a sum of squares is off by up to
+           dimensions 2^-126 more, a rest's length by the root of that, `lost`, and twice the rests' product by
+           2 lost (x + y) + 2 lost^2; the two squared lengths and the products by 4 lost^2.
         """
         chain = (self.dimensions + self.levels + 16) * UNIT32
         g = chain / (1 - chain)
         x = norm + self.relative * norm + self.tiny
         y = (norm + distance) * (1 + self.relative) + self.tiny
         kept = distance + self.relative * (2 * norm + distance) + 2 * self.tiny
-        underflow = 8 * self.dimensions * 2.0**-126
+        lost = sqrt(self.dimensions) * 2.0**-63
+        underflow = 2.1 * lost * (x + y) + 8 * lost**2
         return (kept**2 + g * (x + y) ** 2) * (1 + 1e-9) + underflow
 
 

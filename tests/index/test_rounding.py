@@ -25,6 +25,24 @@ def test_reduced_vectors_that_are_off_as_far_as_allowed_stay_under_the_ceiling(
     assert apart**2 + rounded <= bound.ceiling(distance, norm)
 
 
+def flushed(number: float) -> float:
+    """What float32 arithmetic that knows no numbers below 2^-126 makes of a result."""
+    return 0.0 if abs(number) < 2.0**-126 else float(np.float32(number))
+
+
+def test_squares_that_underflow_stay_under_the_ceiling() -> None:
+    """The rest's length of one vector is lost, and multiplied with the other's, which is far larger."""
+    dimensions, levels, rest = 64, 2, 32
+    small, unit = 0.99 * 2.0**-63, 2.0**-24
+    large = small * 2 / (2 * (dimensions + levels + 16) * unit)  # where the bound on rounding is smallest beside it
+    x = sum(flushed(small * small) for _ in range(rest))  # all of either vector is behind the first level
+    y = rest * flushed(large * large)
+    assert x == 0
+    lower = y + x - 2 * y**0.5 * x**0.5
+    true = rest**0.5 * (large - small)
+    assert lower <= Reduced(dimensions, levels, 0, 0).ceiling(true, rest**0.5 * small)
+
+
 @settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4096), st.sampled_from([1e-22, 1e-3, 1.0, 1e15]))
 def test_a_float32_sum_of_squares_is_below_the_widened_one(seed: int, d: int, scale: float) -> None:
