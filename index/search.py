@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from index import exact
 from index.rounding import widened
 from index.rows import AllRows
+from index.scans.flat import LIMIT as MOST
 from index.scans.flat import FlatScan
 from index.scans.reduced import ReducedScan
 from index.scans.scan import Asked, Scan, Vectors
@@ -71,26 +72,26 @@ class Search:
         """As `search`, but leave hard queries unsettled, because `slow` takes seconds for a large collection."""
         self._check(queries, k)
         how: Exactness = "measured" if measured and self._reduced else "certified"
-        return self._scanned(self._reduced or self._flat, queries, min(k, self._rows.alive), how)
+        k = min(k, self._rows.alive)
+        return self._scanned(self._reduced or self._flat, queries, k, how, min(LIMIT, self._wanted(k, how)))
 
     def slow(self, query: NDArray[np.float32], k: int) -> Answers:
         """(1, d) float32 -> its k nearest, from whole rows: in float32 where that proves them, else in float64."""
         self._check(query, k)
         k = min(k, self._rows.alive)
         if self._reduced:
-            found = self._scanned(self._flat, query, k, "certified")
+            found = self._scanned(self._flat, query, k, "certified", MOST)  # at once: each scan reads all rows
             if found.settled.all():
                 return found
         distances, ids = self._rows.nearest(query[0], k)
         return Answers(distances[None], ids[None], ("exact",), np.ones(1, bool))
 
-    def _scanned(self, scan: Scan, queries: NDArray[np.float32], k: int, how: Exactness) -> Answers:
+    def _scanned(self, scan: Scan, queries: NDArray[np.float32], k: int, how: Exactness, wanted: int) -> Answers:
         q = len(queries)
         distances, ids, settled = np.empty((q, k), np.float64), np.empty((q, k), np.int64), np.ones(q, bool)
         if k and q:
             vectors = np.ascontiguousarray(queries)
             lengths = exact.distances(vectors, np.zeros(self._rows.width, np.float32))
-            wanted = min(LIMIT, self._wanted(k, how))
             asked = scan.ask(Vectors(vectors, lengths), wanted)
 
             def settle(row: int) -> Settled | None:

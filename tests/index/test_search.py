@@ -248,6 +248,24 @@ def test_a_hard_query_is_left_and_holds_up_no_other(kind: str) -> None:
         assert index.slow(queries[:1], 6).ids[0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_slow_query_reads_all_rows_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """800 rows at one distance: the flat scan proves them when it is asked for enough, and each scan takes seconds."""
+    features = np.tile(activations(np.random.default_rng(18), 1, 64), (5000, 1))
+    features[800:] += np.arange(4200, dtype=np.float32)[:, None]
+    asked: list[int] = []
+    scan = FlatScan.candidates
+
+    def counted(self: FlatScan, queries: NDArray[np.float32], k: int) -> Candidates:
+        asked.append(k)
+        return scan(self, queries, k)
+
+    monkeypatch.setattr(FlatScan, "candidates", counted)
+    with searching("panorama", features, np.arange(5000)) as index:
+        answers = index.slow(features[:1], 6)
+    assert (answers.exactness, answers.ids[0].tolist()) == (("certified",), [0, 1, 2, 3, 4, 5])
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_when_all_of_the_nearest_were_removed_the_next_are_found(kind: str) -> None:
     features = activations(np.random.default_rng(17), 2000, 32)
