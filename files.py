@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 __all__ = [
     "NPY_HEADER",
@@ -28,6 +28,7 @@ __all__ = [
     "no_space",
     "npy_header",
     "replace",
+    "replace_array",
     "replacing",
     "sync",
     "translated",
@@ -94,6 +95,17 @@ def replace(path: Path, data: bytes) -> None:
     """Replace the file's contents by `data`. After an error the old file stays. Raises OSError."""
     with replacing(path) as file:
         file.write(data)
+
+
+def replace_array(path: Path, array: NDArray[Any]) -> None:
+    """Replace `path` by a .npy file of `array`, in C order. After an error the old file stays. Raises OSError.
+
+    np.save gives the same bytes, but on a full disk its error does not say so, and when only the last bytes find no
+    room, it raises none.
+    """
+    with replacing(path) as file:
+        file.write(npy_header(array.dtype, array.shape))
+        write_all(file, np.ascontiguousarray(array).data)
 
 
 def link(file: Path, name: Path) -> None:

@@ -61,8 +61,7 @@ def assemble(
         older = old.segments if old is not None and compact else ()
         write_segment(path / folder(segments[-1]), work, plan.first_id, features, older, removed)
         prepare(path, path / folder(segments[-1]), Layout(**plan.index))
-    with files.replacing(path / REMOVED) as file:
-        np.save(file, removed[:0] if compact else removed)
+    files.replace_array(path / REMOVED, removed[:0] if compact else removed)
     _finish(path, plan, merged, segments, held - len(removed), kept)
 
 

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 import files
 from index import exact
+from index.manifest import BadBundle
 from index.projection import Projection, fit
 from index.rows import AllRows
 from index.scans.flat import FlatScan
 from index.scans.reduced import ReducedScan, Sizes, write_reduced
 from index.scans.scan import Rows
 from index.search import Search, threads
+from index.stored import mapped_array
 
 __all__ = ["Layout", "flat_search", "open_search", "prepare"]
 
@@ -71,35 +73,34 @@ class Laid(Protocol):
 def prepare(generation: Path, segment: Path, layout: Layout) -> None:
     """Write what `layout` wants beside a segment's features, and into `generation` the projection if it has none.
 
-    What is there already is kept. Equal features give equal bytes, but for a graph (see Graph.write). Raises OSError.
+    What is there already is kept. Equal features give equal bytes on one machine. Raises OSError; BadBundle for a
+    projection that is there and cannot be used.
     """
     features, ids = (np.load(segment / name, mmap_mode="r") for name in (FEATURES, IDS))
     if not (segment / LENGTHS).exists():
-        with files.replacing(segment / LENGTHS) as file:
-            np.save(file, lengths_of(features))
+        files.replace_array(segment / LENGTHS, lengths_of(features))
     if layout.kind == "flat":
         return
     if not (generation / PROJECTION).exists():
-        with files.replacing(generation / PROJECTION) as file:
-            np.save(file, fit(features, COMPONENTS))
+        files.replace_array(generation / PROJECTION, fit(features, COMPONENTS))
     rows = Rows(features, ids, np.load(segment / LENGTHS, mmap_mode="r"))
-    write_reduced(segment, rows, Projection(np.load(generation / PROJECTION)), layout.sizes(features.shape[1]))
+    write_reduced(segment, rows, _projection(generation, features.shape[1]), layout.sizes(features.shape[1]))
 
 
 def open_search(generation: Laid, *, gpus: Sequence[int] = (), float16: bool = False) -> Search:
     """Open a generation's search: on the CPU as it is laid out, flat on GPUs and in float16.
 
-    Raises what the scans do: GpuFailed, TooLarge, ValueError for a GPU that FAISS does not see or files that do not
-    belong to the rows.
+    Raises what the scans do: GpuFailed, TooLarge, ValueError for a GPU that FAISS does not see; and BadBundle for files
+    that cannot be read or do not belong to the rows.
     """
     segments, layout = generation.segments, generation.layout
-    rows = [Rows(s.features, s.ids, np.load(s.path / LENGTHS, mmap_mode="r")) for s in segments]
+    rows = [Rows(segment.features, segment.ids, _lengths(segment)) for segment in segments]
     if layout.kind == "flat" or gpus or float16:
         return _flat(rows, generation.removed, gpus, float16)
     pool, width = threads(), rows[0].features.shape[1]
     flat = FlatScan(rows, gpus=(), float16=False)
     folders = [(segment.path, of) for segment, of in zip(segments, rows, strict=True)]
-    scan = ReducedScan(folders, Projection(np.load(generation.path / PROJECTION)), layout.sizes(width), pool)
+    scan = ReducedScan(folders, _projection(generation.path, width), layout.sizes(width), pool)
     return Search(AllRows(rows, generation.removed), flat, scan, pool, layout.candidates)
 
 
@@ -119,6 +120,20 @@ def flat_search(
 def _flat(rows: Sequence[Rows], removed: NDArray[np.int64], gpus: Sequence[int], float16: bool) -> Search:
     together = AllRows(rows, removed)  # first: it checks the arrays
     return Search(together, FlatScan(rows, gpus=gpus, float16=float16), None, threads())
+
+
+def _lengths(segment: Segment) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = mapped_array(segment.path / LENGTHS, np.float64, 1)
+    if len(lengths) != len(segment.ids):
+        raise BadBundle(f"{segment.path / LENGTHS}: {len(lengths)} lengths, where there are {len(segment.ids)} rows")
+    return lengths
+
+
+def _projection(generation: Path, width: int) -> Projection:
+    basis = np.array(mapped_array(generation / PROJECTION, np.float64, 2))
+    if basis.shape != (min(COMPONENTS, width), width) or not np.isfinite(basis).all():
+        raise BadBundle(f"{generation / PROJECTION}: not the projection of rows of {width} numbers")
+    return Projection(basis)
 
 
 def lengths_of(features: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -48,8 +48,7 @@ class Queries:
 
     def write(self, folder: Path) -> None:
         """Write both files. Raises OSError."""
-        with files.replacing(folder / FEATURES) as file:
-            np.save(file, self.features)
+        files.replace_array(folder / FEATURES, self.features)
         about = {"source": self.source, "names": self.names, "labels": self.labels}
         files.replace(folder / ABOUT, (json.dumps(about, indent=1) + "\n").encode())
 

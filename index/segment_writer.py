@@ -36,8 +36,7 @@ def write_segment(
     files.make_folder(path)
     living = [~np.isin(segment.ids, removed) for segment in older]
     ids = [segment.ids[alive] for segment, alive in zip(older, living, strict=True)]
-    with files.replacing(path / IDS) as file:
-        np.save(file, np.concatenate([*ids, work.positions() + first_id]))
+    files.replace_array(path / IDS, np.concatenate([*ids, work.positions() + first_id]))
     _write_thumbnails(path / THUMBNAILS, work, first_id, older, removed)
     if not older:
         files.link(features, path / FEATURES)

@@ -8,13 +8,13 @@ segments/0003/   features.npy      float32 (n, d), row i belongs to the i-th id
 
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from index.database import Database
 from index.manifest import BadBundle
+from index.stored import mapped_array
 
 __all__ = ["FEATURES", "IDS", "SEGMENTS", "THUMBNAILS", "Segment", "folder"]
 
@@ -33,8 +33,8 @@ class Segment:
     def __init__(self, path: Path) -> None:
         """Map the arrays, and open the thumbnails. Raises BadBundle."""
         self.path, self.name = path, path.name
-        self.features: NDArray[np.float32] = _mapped(path / FEATURES, np.float32, 2)  # (n, d), read only
-        self.ids: NDArray[np.int64] = np.array(_mapped(path / IDS, np.int64, 1))  # (n,)
+        self.features: NDArray[np.float32] = mapped_array(path / FEATURES, np.float32, 2)  # (n, d), read only
+        self.ids: NDArray[np.int64] = np.array(mapped_array(path / IDS, np.int64, 1))  # (n,)
         if len(self.features) != len(self.ids):
             raise BadBundle(f"{path}: {len(self.features)} rows of features, and {len(self.ids)} image ids")
         try:
@@ -45,15 +45,3 @@ class Segment:
     def close(self) -> None:
         """Close the thumbnails. The arrays can still be used."""
         self.thumbnails.close()
-
-
-def _mapped(file: Path, dtype: DTypeLike, dimensions: int) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise BadBundle(f"{file}: cannot be read: {error}") from error
-    if array.dtype != dtype or array.ndim != dimensions:
-        raise BadBundle(
-            f"{file}: should hold {np.dtype(dtype)} in {dimensions} dimensions, not {array.dtype} {array.shape}"
-        )
-    return array

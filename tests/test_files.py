@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import files
+from tests.limits import files_of_at_most
 
 
 class Cannot(Exception):
@@ -170,6 +172,28 @@ def test_everything_is_written_however_little_a_file_takes(data: bytes | memoryv
     file = Sparing()
     files.write_all(file, data)  # type: ignore[arg-type]
     assert file.taken == bytes(data)
+
+
+ARRAYS = [np.arange(5), np.zeros(0, np.int64), np.ones((3, 4), np.float32), np.asfortranarray(np.eye(3)[:2])]
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+def test_an_array_is_written_as_numpy_would(array: NDArray[Any], tmp_path: Path) -> None:
+    np.save(tmp_path / "numpy.npy", np.ascontiguousarray(array))
+    files.replace_array(tmp_path / "ours.npy", array)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+@pytest.mark.parametrize("lacking", [1, 4000, 100_000])
+def test_an_array_that_finds_no_room_is_an_error_and_leaves_the_old_one(lacking: int, tmp_path: Path) -> None:
+    """np.save writes the last bytes when it closes its file, and does not look whether they were written."""
+    file, array = tmp_path / "array.npy", np.arange(20_000.0)
+    files.replace_array(file, array)
+    before = file.read_bytes()
+    with files_of_at_most(len(before) - lacking), pytest.raises(OSError, match="File too large") as refusal:
+        files.replace_array(file, array)
+    assert refusal.value.errno == errno.EFBIG
+    assert file.read_bytes() == before
 
 
 def test_a_lock_holds_against_another_process_and_ends_with_it(tmp_path: Path) -> None:

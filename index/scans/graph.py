@@ -10,7 +10,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-import files
+from index.manifest import BadBundle
+from index.stored import mapped_index, write_index
 
 __all__ = ["Graph"]
 
@@ -23,10 +24,10 @@ class Graph:
     """Reduced rows (n, w) float32, searched by reduced distance along a graph's links. Any thread may search."""
 
     def __init__(self, path: Path, count: int, width: int) -> None:
-        """Map the file that `write` made for `count` rows of `width` numbers. Raises ValueError for another."""
-        self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        """Map the file that `write` made for `count` rows of `width` numbers. Raises BadBundle for another."""
+        self._index = mapped_index(path)
         if (self._index.ntotal, self._index.d) != (count, width):
-            raise ValueError(f"{path}: {self._index.ntotal} rows of {self._index.d} numbers, not {count} of {width}")
+            raise BadBundle(f"{path}: {self._index.ntotal} rows of {self._index.d} numbers, not {count} of {width}")
 
     @staticmethod
     def write(path: Path, rows: NDArray[np.float32]) -> None:
@@ -35,8 +36,7 @@ class Graph:
         index.hnsw.efConstruction = BUILD
         with ThreadPoolExecutor(1, "graph", initializer=faiss.omp_set_num_threads, initargs=(1,)) as thread:
             thread.submit(index.add, rows).result()
-        with files.replacing(path) as file:
-            faiss.write_index(index, file.name)
+        write_index(path, index)
 
     def nearest(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(w,) -> squared reduced distances (j,) and rows (j,) int64, j <= k, nearest first; a few may be missed."""

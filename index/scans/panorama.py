@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import files
+from index.manifest import BadBundle
+from index.stored import mapped_array, mapped_index, write_index
 
 __all__ = ["BATCH", "LEVEL", "Panorama", "padded"]
 
@@ -24,12 +26,12 @@ class Panorama:
     """Reduced rows (n, w) float32, w a multiple of LEVEL, searched by reduced distance. Any thread may search."""
 
     def __init__(self, path: Path, count: int, width: int) -> None:
-        """Open the files that `write` made for `count` rows of `width` numbers. Raises ValueError for others."""
-        stored: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        """Open the files that `write` made for `count` rows of `width` numbers. Raises BadBundle for others."""
+        stored = mapped_index(path)
         slots = -(-count // BATCH) * BATCH
-        sums = np.load(_sums(path))
+        sums = mapped_array(_sums(path), np.float32, 1)
         if (stored.ntotal, stored.d, len(sums)) != (slots, width, slots * (width // LEVEL + 1)):
-            raise ValueError(f"{path}: {stored.ntotal} rows of {stored.d} numbers, not {slots} of {width}")
+            raise BadBundle(f"{path}: {stored.ntotal} rows of {stored.d} numbers, not {slots} of {width}")
         self.count = count
         self._index = _empty(width)
         self._index.codes = stored.codes
@@ -44,10 +46,8 @@ class Panorama:
         stored: Any = faiss.IndexFlatL2(rows.shape[1])
         stored.codes = index.codes
         stored.ntotal = -(-len(rows) // BATCH) * BATCH
-        with files.replacing(_sums(path)) as file:
-            np.save(file, faiss.vector_to_array(index.cum_sums))
-        with files.replacing(path) as file:
-            faiss.write_index(stored, file.name)
+        files.replace_array(_sums(path), faiss.vector_to_array(index.cum_sums))
+        write_index(path, stored)
 
     def nearest(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """(w,) -> squared reduced distances (j,) ascending and rows (j,) int64, j = min(k, n, BATCH)."""

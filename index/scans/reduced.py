@@ -65,28 +65,30 @@ class Proof:
 
 
 def write_reduced(folder: Path, rows: Rows, projection: Projection, sizes: Sizes) -> None:
-    """Write the files of one segment that a ReducedScan opens, where one of them is missing. Raises OSError."""
-    numbers = range(len(_divided(len(rows.ids))))
-    wanted = [sizes.proof_file(folder, n) for n in numbers]
-    wanted += [sizes.proposals_file(folder, n) for n in (numbers if not sizes.graph else [0])]
-    if all(file.exists() for file in wanted):
-        return
-    few: list[NDArray[np.float32]] = []
-    for number, part in enumerate(_divided(len(rows.ids))):
+    """Write the files of one segment that a ReducedScan opens, each that is missing. Raises OSError."""
+    count, graph = len(rows.ids), sizes.proposals_file(folder, 0)
+    few = np.empty((count, _width(sizes.proposals)), np.float32) if sizes.graph and not graph.exists() else None
+    for number, part in enumerate(_divided(count)):
+        proof, proposals = sizes.proof_file(folder, number), sizes.proposals_file(folder, number)
+        proves, proposes = proof.exists(), sizes.graph or proposals.exists()
+        if proves and proposes and few is None:
+            continue
         components = projection.components(rows.features[part], 0, sizes.proof)
-        Panorama.write(sizes.proof_file(folder, number), padded(with_rest(components, rows.lengths[part])))
-        few.append(padded(components[:, : sizes.proposals]))
-        if not sizes.graph:
-            Panorama.write(sizes.proposals_file(folder, number), few.pop())
-    if sizes.graph:
-        Graph.write(sizes.proposals_file(folder, 0), np.concatenate(few))
+        if not proves:
+            Panorama.write(proof, padded(with_rest(components, rows.lengths[part])))
+        if not proposes:
+            Panorama.write(proposals, padded(components[:, : sizes.proposals]))
+        if few is not None:
+            few[part] = padded(components[:, : sizes.proposals])
+    if few is not None:
+        Graph.write(graph, few)
 
 
 class ReducedScan:
     """Find candidates among the rows of segments, in whose folders `write_reduced` wrote.
 
-    `pool` searches the shards side by side when there is one query. Rows must
-    fit (LONGEST32). Raises ValueError for files that do not belong to the rows.
+    `pool` searches the shards side by side when there is one query. Rows must fit (LONGEST32). Raises BadBundle for
+    files that cannot be read or do not belong to the rows.
     """
 
     def __init__(

@@ -117,8 +117,7 @@ def _conclude(out: Path, source: Source, encoding: Encoding, splits: Mapping[str
         why = f"{first['name']}: {first['reason']} (all are in {skipped})"
         raise BadDataset(f"{out}: none of the {train.position} training images could be packed; {why}")
     mean = (train.pixel_sum / train.rows).astype(np.float32)
-    with files.replacing(out / "mean.npy") as file:
-        np.save(file, mean)
+    files.replace_array(out / "mean.npy", mean)
     values, vectors = principal_colours(train.moment, train.pixel_sum, train.rows)
     meta: dict[str, Any] = {
         "format": FORMAT,

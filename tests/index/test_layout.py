@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index import BadBundle
 from index import layout as laying
 from index.layout import Layout, lengths_of, open_search, prepare
 from index.scans.shards import gpus_of
@@ -18,7 +19,7 @@ def files(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("kind", ["flat", "panorama"])
+@pytest.mark.parametrize("kind", ["flat", "panorama", "hnsw"])
 def test_equal_features_give_equal_files(kind: str, tmp_path: Path) -> None:
     for name in "ab":
         laid(tmp_path / name, [(FEATURES, np.arange(300))], KINDS[kind], [])
@@ -37,6 +38,56 @@ def test_files_that_are_there_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
     file.unlink()
     prepare(tmp_path, tmp_path / "segments" / "0001", layout)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("missing", ["graph-6-000", "proof-24-000"])
+def test_only_what_is_missing_is_written(missing: str, tmp_path: Path) -> None:
+    laid(tmp_path, [(FEATURES, np.arange(300))], KINDS["hnsw"], [])
+    segment, before = tmp_path / "segments" / "0001", files(tmp_path)
+    (segment / f"{missing}.faiss").unlink()
+    kept = {file: file.stat().st_ino for file in segment.iterdir() if missing not in file.name}
+    prepare(tmp_path, segment, KINDS["hnsw"])
+    assert files(tmp_path) == before
+    assert {file: file.stat().st_ino for file in kept} == kept
+
+
+@pytest.mark.parametrize("kind", ["panorama", "hnsw"])
+@pytest.mark.parametrize("damage", ["header", "short", "empty", "none"])
+def test_files_that_cannot_be_used_are_told_by_name(kind: str, damage: str, tmp_path: Path) -> None:
+    """Where the size is right, nothing else has told yet."""
+    generation = laid(tmp_path, [(FEATURES, np.arange(300))], KINDS[kind], [])
+    written = [file for file in tmp_path.rglob("*.*") if file.name not in ("features.npy", "ids.npy")]
+    assert len(written) >= 5
+    for file in written:
+        whole = file.read_bytes()
+        file.unlink()
+        if damage != "none":
+            file.write_bytes({"header": b"\xff" * 40 + whole[40:], "short": whole[:-1], "empty": b""}[damage])
+        with pytest.raises(BadBundle, match=file.name.partition(".")[0]):
+            open_search(generation)
+        file.write_bytes(whole)
+    open_search(generation)
+
+
+def test_files_of_other_rows_are_told_by_name(tmp_path: Path) -> None:
+    generation = laid(tmp_path / "a", [(FEATURES, np.arange(300))], KINDS["hnsw"], [])
+    other = laid(tmp_path / "b", [(FEATURES[:200, :16], np.arange(200))], KINDS["hnsw"], [])
+    for name in ("projection.npy", "segments/0001/lengths.npy", "segments/0001/graph-6-000.faiss"):
+        whole = (generation.path / name).read_bytes()
+        (generation.path / name).write_bytes((other.path / name).read_bytes())
+        with pytest.raises(BadBundle, match=name):
+            open_search(generation)
+        (generation.path / name).write_bytes(whole)
+
+
+def test_a_projection_that_is_not_finite_is_told(tmp_path: Path) -> None:
+    """It would leave out every row."""
+    generation = laid(tmp_path, [(FEATURES, np.arange(300))], KINDS["panorama"], [])
+    basis = np.load(tmp_path / "projection.npy")
+    basis[3, 4] = np.nan
+    np.save(tmp_path / "projection.npy", basis)
+    with pytest.raises(BadBundle, match=r"projection\.npy: not the projection of rows of 32 numbers"):
+        open_search(generation)
 
 
 def test_a_layout_may_be_added_to_segments_of_another(tmp_path: Path) -> None:
