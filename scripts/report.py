@@ -3,7 +3,7 @@
 import csv
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import files
 from index import Bundle, Generation, Search, gpus_of, open_search
 from index.queries import Queries
 from model import Embedder, Source, load_checkpoint, open_source
+from model.data.class_names import people_names
 from model.data.held_out import held_out_split
 from model.data.sources import Report
 from model.progress import counting
@@ -31,6 +32,7 @@ class Config:
 
     bundle: Path = Path("bundles/cifar10")  # the index
     images: Path = Path("data/cifar10")  # what was indexed; its held-out images are compared with the index
+    class_names: Path | None = None  # names of the class folders, where build_index.py was given such a file
     out: Path = Path("report")  # folder for page.html, which needs no other file, and findings.csv
     most: int = 100_000  # indexed images that are searched for; of more, this many, evenly chosen
     device: str = "auto"  # auto (the first GPU, else the CPU), cpu, cuda, cuda:N
@@ -44,13 +46,13 @@ def collection_reports(generation: Generation, search: Search, most: int, report
 
 
 def held_out_reports(
-    generation: Generation, search: Search, embedder: Embedder, source: Source, report: Report
+    generation: Generation, search: Search, embedder: Embedder, source: Source, classes: Sequence[str], report: Report
 ) -> Reports:
-    """Report on images that are not in the index, those of `source`."""
-    near = of_source(generation, search, embedder, source, report)
+    """Report on images that are not in the index: those of `source`, whose classes the index names as in `classes`."""
+    near = of_source(generation, search, embedder, source, classes, report)
     if not len(near.images):
         return
-    query, look = held_out(source), indexed(generation)
+    query, look = held_out(source, classes), indexed(generation)
     yield near_section(near_duplicates(near), near, query, look)
     yield odd_section(disagreeing(near), near, "Held-out images with another label than their six nearest", query, look)
     yield pixel_section(generation, near, query, look, report)
@@ -83,7 +85,8 @@ def job(config: Config) -> None:
         if source is None:
             print(f"{config.images}: no held-out images, so the index is compared with itself alone")
         else:
-            found = itertools.chain(held_out_reports(generation, search, embedder, source, report), found)
+            classes = people_names(source.classes, config.class_names)
+            found = itertools.chain(held_out_reports(generation, search, embedder, source, classes, report), found)
         for section, its_lines in found:
             print(f"{section.title}: {section.words[0]}")
             sections.append(section)

@@ -3,7 +3,7 @@
 n images, K neighbours each: 296 bytes an image at K = 24, and the features of one block.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +51,14 @@ def of_collection(generation: Generation, search: Search, most: int, report: Rep
 
 
 def of_source(
-    generation: Generation, search: Search, embedder: Embedder, source: Source, report: Report
+    generation: Generation, search: Search, embedder: Embedder, source: Source, classes: Sequence[str], report: Report
 ) -> Neighbourhoods:
-    """Embed the images of a source and search for them. Images that cannot be read are left out."""
+    """Embed the images of a source and search for them. Images that cannot be read are left out.
+
+    classes: the source's, as the index names them.
+    """
     numbers = {name: number for number, name in enumerate(people_names(generation.manifest.classes))}
-    class_ids = np.array([*(numbers.get(name, -1) for name in people_names(source.classes)), -1])  # [-1]: no label
+    class_ids = np.array([*(numbers.get(name, -1) for name in classes), -1])  # [-1]: no label
     k = min(NEIGHBOURS, len(generation.ids))
     images, labels, found = list[int](), list[int](), list[tuple[NDArray[np.int64], NDArray[np.float64]]]()
     for start in range(0, len(source), BLOCK):

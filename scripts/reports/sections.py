@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from index import Generation
 from index.duplicates import FALSE
 from model import Source
-from model.thumbnails import thumbnail
 from scripts.reports.charts import ratio_chart
 from scripts.reports.findings import SIX, Disagreeing, Near, duplicate_groups
 from scripts.reports.neighbourhoods import Neighbourhoods
@@ -48,13 +47,13 @@ def indexed(generation: Generation) -> Look:
     return look
 
 
-def held_out(source: Source) -> Look:
-    """Look at images of a source that can be read."""
+def held_out(source: Source, classes: Sequence[str]) -> Look:
+    """Look at images of a source that can be read; `classes` are its classes as the index names them."""
 
     def look(position: int) -> Shown:
-        (item,) = source.read(position, position + 1)
-        assert item.image is not None
-        return Shown(item.name, source.classes[item.label] if item.label >= 0 else NO_LABEL, thumbnail(item.image))
+        (item,) = source.read(position, position + 1, ())
+        assert item.thumbnail is not None
+        return Shown(item.name, classes[item.label] if item.label >= 0 else NO_LABEL, item.thumbnail)
 
     return look
 

@@ -1,6 +1,7 @@
 """scripts/report.py on a small bundle: every report is on the page and in the table, and says what is there."""
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from contextlib import closing
@@ -8,16 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from index import Bundle, exact, open_search
 from model import Embedder
 from model.data import held_out
+from model.data.class_names import people_names
 from model.data.folders import folder_source
 from scripts.command import Refused
 from scripts.indexing.held_out import hold_out, measuring
 from scripts.report import Config, job
+from scripts.reports import sections
 from scripts.reports.neighbourhoods import of_collection, of_source
-from tests.service.bundles import BROKEN, build, image_file, in_class_folders, network
+from tests.images import encoded, photograph
+from tests.service.bundles import BROKEN, CLASSES, build, image_file, in_class_folders, network
 
 SECTIONS = [
     "Near-duplicates of held-out images",
@@ -125,7 +130,19 @@ def test_no_indexed_image_is_its_own_neighbour_and_evenly_chosen_ones_are_search
 def test_held_out_images_have_the_classes_of_the_index(tmp_path: Path, dataset: Path) -> None:
     bundle, embedder = Bundle(tmp_path / "bundle"), Embedder(network(), "cpu")
     with closing(bundle.current()) as generation:
-        near = of_source(generation, open_search(generation), embedder, folder_source(dataset / "val", 32), quiet)
+        near = of_source(
+            generation, open_search(generation), embedder, folder_source(dataset / "val", 32), CLASSES, quiet
+        )
     assert near.labels.tolist() == [0, 1, -1]
     assert near.images.tolist() == [0, 2, 3]  # the broken one is the second
     assert (near.ids[0, 0], near.distances.shape) == (3, (3, 24))
+
+
+def test_a_held_out_image_is_shown_from_its_file_by_the_name_that_the_index_has(tmp_path: Path) -> None:
+    file = tmp_path / "n01440764" / "wide.jpg"
+    file.parent.mkdir()
+    file.write_bytes(encoded(photograph(120, 150), "JPEG"))
+    source = folder_source(tmp_path, 32)
+    shown = sections.held_out(source, people_names(source.classes))(0)
+    assert (shown.name, shown.label) == ("n01440764/wide.jpg", "tench")
+    assert Image.open(io.BytesIO(shown.thumbnail)).size == (150, 120)  # not the 32 pixels that the network reads
