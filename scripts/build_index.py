@@ -28,6 +28,7 @@ from scripts.indexing.telling import (
     ledger_lines,
     quality_lines,
     skipped_lines,
+    source_lines,
     write_report,
 )
 
@@ -144,8 +145,10 @@ def changed(config: Config, bundle: Bundle) -> tuple[Generation, str, list[str]]
     elif config.verify:
         generation, did = bundle.current(verify=True), "is as it was published, every file of it"
     elif config.list:
+        for line in generation_lines(bundle.generations()):  # first: the current one may be damaged
+            print(line)
         generation, did = bundle.current(), "is current"
-        for line in generation_lines(bundle.generations(), generation):
+        for line in source_lines(generation):
             print(line)
     else:
         return grow(config, bundle)

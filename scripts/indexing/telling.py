@@ -11,7 +11,15 @@ from index import Generation, Published, Skipped
 from index.queries import Queries
 from scripts.command import Refused
 
-__all__ = ["check_report", "generation_lines", "ledger_lines", "quality_lines", "skipped_lines", "write_report"]
+__all__ = [
+    "check_report",
+    "generation_lines",
+    "ledger_lines",
+    "quality_lines",
+    "skipped_lines",
+    "source_lines",
+    "write_report",
+]
 
 SHOWN = 10  # lines about images that could not be read
 COLUMNS = ("source", "name", "outcome", "image_id", "reason")
@@ -50,13 +58,17 @@ def skipped_lines(skipped: Sequence[Skipped]) -> Iterator[str]:
         yield f"  and {len(skipped) - SHOWN:,} more, which --report FILE lists"
 
 
-def generation_lines(published: Iterable[Published], current: Generation) -> Iterator[str]:
-    """A bundle's generations, and the sources of the current one."""
+def generation_lines(published: Iterable[Published]) -> Iterator[str]:
+    """A bundle's generations."""
     for one in published:
         about = one.problem or f"{one.rows:,} images, {one.created}"
         yield f"generation {one.number}: {about}{', current' * one.is_current}"
-    for source in current.catalogue.sources():
-        yield f"  {source}: {sum(1 for _ in current.catalogue.names(source)):,} names"
+
+
+def source_lines(generation: Generation) -> Iterator[str]:
+    """The folders that a generation has images of, or had until the last run."""
+    for source in generation.catalogue.sources():
+        yield f"  {source}: {sum(1 for _ in generation.catalogue.names(source)):,} names"
 
 
 def check_report(path: Path) -> None:

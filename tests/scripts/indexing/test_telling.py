@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from index import Bundle
+from index import BadBundle, Bundle
 from scripts.build_index import Config, job
 from scripts.command import Refused
 from tests.scripts.indexing.runs import photo, said
@@ -90,6 +90,20 @@ def test_generations_are_listed_gone_back_to_checked_and_deleted(
     )
     assert said(Config(bundle=config.bundle, prune=True), capsys)[0].endswith("1 is kept, 1 others are deleted")
     assert [one.number for one in Bundle(config.bundle).generations()] == [1]
+
+
+def test_a_damaged_generation_is_listed_and_can_be_gone_back_from(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job(config)
+    photo(config.images / "new.png", 9)
+    job(config)
+    (config.bundle / "generations" / "0002" / "catalogue.sqlite").unlink()
+    capsys.readouterr()
+    with pytest.raises(BadBundle, match=r"catalogue\.sqlite: missing"):
+        job(Config(bundle=config.bundle, list=True))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert "generation 1 is current again" in said(Config(bundle=config.bundle, rollback=True), capsys)[0]
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(config: Config, tmp_path: Path) -> None:
