@@ -76,7 +76,7 @@ def measure(path: Path, by: Measure) -> None:
 def _is_due(old: Generation, plan: Plan, dead: float, recorded: int) -> bool:
     """Return whether the segments should become one. dead: the share of their rows that are removed."""
     count = len(old.segments) + (recorded > 0)
-    return dead > MOST_DEAD or count > MOST_SEGMENTS or dict(plan.index) != dict(old.manifest.index)
+    return dead > MOST_DEAD or count > MOST_SEGMENTS or Layout(**plan.index).files != old.layout.files
 
 
 def _shared(old: Generation, path: Path, compact: bool) -> dict[str, Part]:

@@ -40,6 +40,11 @@ class Layout:
     leading: int = 0  # the fewer ones that propose candidates
     candidates: int = 72  # that are compared whole for a `measured` answer, at least
 
+    @property
+    def files(self) -> tuple[str, int, int]:
+        """What decides which files there are. Layouts that differ in the rest alone share them."""
+        return self.kind, self.components, self.leading
+
     def sizes(self, width: int) -> Sizes:
         """Return what is kept of rows of `width` numbers, which may have fewer than the layout wants."""
         return Sizes(min(self.components, width), min(self.leading, width), self.kind == "hnsw")

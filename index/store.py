@@ -80,7 +80,7 @@ class Bundle:
         with closing(generation):
             made_so = dict(generation.manifest.inputs) == dict(inputs) and engine in (None, generation.manifest.engine)
             found = changes_of(generation, source, total, entries, fresh=not made_so)
-            return replace(found, relayout=layout is not None and asdict(layout) != generation.manifest.index)
+            return replace(found, relayout=layout is not None and layout.files != generation.layout.files)
 
     def begin(
         self,

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from index import Bundle, Generation
+from index.planner import Wanted, bytes_of
 from index.quality import measure_again
 from model import Embedder, load_checkpoint
 from model.allocator import keep_freed_memory
@@ -21,6 +22,7 @@ from scripts.command import Refused, run
 from scripts.indexing.growing import build, check_engine, check_is_there, compared, file_of, left_out
 from scripts.indexing.held_out import hold_out, measuring
 from scripts.indexing.inputs import collection, published_network
+from scripts.indexing.laying import laid_out, memory_of_gpus
 from scripts.indexing.shrinking import drop_missing
 from scripts.indexing.telling import (
     check_report,
@@ -56,6 +58,11 @@ class Config:
     held_out: int = 200
     """Images that measure the index and are not in it: of the dataset's split validation, val or test where it has one,
     else of the images themselves, and then at most one in a hundred. 0: all are indexed, and nothing is measured."""
+    index: Wanted = "auto"
+    """How the rows are laid out for searching: auto (the quickest that fits in MEMORY), flat (nothing beside them),
+    panorama (leading components propose and prove), coarse (the same, with fewer where memory is short), hnsw (a graph
+    proposes)."""
+    memory: str = "4GiB"  # that a search may keep in memory beside the rows, which are memory-mapped
     add: Path | None = None  # add these images to the bundle, embedded by its own network; as --images otherwise
     remove: tuple[int, ...] | None = None  # image ids to take out; a file that is not changed is not added again
     missing: bool = False  # take out every name whose file is gone, in all that was added
@@ -76,7 +83,7 @@ def given(config: Config) -> list[str]:
 
 
 def check(config: Config) -> None:
-    """Raise Refused for flags that contradict each other, and for a report that cannot be written."""
+    """Raise Refused for flags that contradict each other, and for a report that cannot be written; BadSize."""
     if len(several := given(config)) > 1:
         raise Refused(f"{' and '.join(several)}: one at a time")
     if config.weights is not None and config.checkpoint != Config.checkpoint:
@@ -85,6 +92,7 @@ def check(config: Config) -> None:
         for name in NOT_WITH_ADD:
             if getattr(config, name) != getattr(Config, name):
                 raise Refused(f"--{name} with --add: what is added is named by --add, its network is the bundle's own")
+    bytes_of(config.memory)  # raises BadSize
     if config.held_out < 0:
         raise Refused(f"--held-out {config.held_out}: a number of images, or 0")
     if config.remove == ():
@@ -106,7 +114,10 @@ def grow(config: Config, bundle: Bundle) -> tuple[Generation, str, list[str]]:
     trained = replace(saved, recipe=replace(saved.recipe, precision=precision))
     source, key = collection(images, config.class_names, trained.recipe.stored), str(images.resolve())
     held = hold_out(images, source, key, config.held_out, bundle, lambda names: people_names(names, config.class_names))
-    changes = compared(bundle, trained, held.indexed, key, None)
+    choice = laid_out(
+        bundle, held.indexed, key, trained.table.width, config.index, config.memory, memory_of_gpus(config.device)
+    )
+    changes = compared(bundle, trained, held.indexed, key, None, choice.layout)
     if changes.empty:
         return bundle.current(), "holds this network's features of these images already: nothing to do", [key]
     if config.add is None:
@@ -116,9 +127,11 @@ def grow(config: Config, bundle: Bundle) -> tuple[Generation, str, list[str]]:
         check_engine(bundle, embedder.engine)
     for other in left_out(bundle, key, embedder):
         print(f"{other}: its images are left out, because another network or engine made their features: --add them")
+    if changes.fresh or changes.relayout:
+        print(*choice.why, sep="\n")
     with file_of(trained, checkpoint, saved.recipe.precision) as file:
         measure = measuring(held, embedder)
-        generation = build(embedder, held.indexed, key, bundle, file, counting("images"), measure)
+        generation = build(embedder, held.indexed, key, bundle, file, counting("images"), choice.layout, measure)
     return generation, f"published in {time.monotonic() - begun:.1f} s by {embedder.engine} on {embedder.device}", [key]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from index import BadBundle, Bundle, Changes, Generation
+from index import BadBundle, Bundle, Changes, Generation, Layout
 from index.assembly import Measure
 from model import Checkpoint, Embedder, Source, embed_collection
 from model.checkpoint import save
@@ -27,8 +27,12 @@ __all__ = [
     "watched",
 ]
 
+FLAT = Layout()
 
-def compared(bundle: Bundle, checkpoint: Checkpoint, source: Source, key: str, engine: str | None) -> Changes:
+
+def compared(
+    bundle: Bundle, checkpoint: Checkpoint, source: Source, key: str, engine: str | None, layout: Layout
+) -> Changes:
     """Compare a bundle with a source called `key`. Raises BadBundle, and Refused as `check_readable` does."""
 
     def entries() -> Iterator[tuple[str, str | None, str]]:
@@ -36,7 +40,7 @@ def compared(bundle: Bundle, checkpoint: Checkpoint, source: Source, key: str, e
             yield name, source.classes[label] if label >= 0 else None, state
 
     inputs = checkpoint.fingerprints()
-    changes = bundle.compare(inputs, engine=engine, source=key, total=len(source), entries=entries)
+    changes = bundle.compare(inputs, engine=engine, source=key, total=len(source), entries=entries, layout=layout)
     check_readable(source, changes.gone)
     return changes
 
@@ -98,13 +102,14 @@ def build(
     bundle: Bundle,
     file: Path,
     report: Report,
+    layout: Layout = FLAT,
     measure: Measure | None = None,
 ) -> Generation:
     """Embed block by block what is new in a source called `key`, and publish it with the checkpoint `file`.
 
     measure: what the manifest is to say of its quality. Raises BadBundle, and Refused as `check_readable` does.
     """
-    changes = compared(bundle, embedder.checkpoint, source, key, embedder.engine)
+    changes = compared(bundle, embedder.checkpoint, source, key, embedder.engine, layout)
     work, total = source.subset(changes.new), len(changes.new)
     with watched(work, report) as identity:
         begun = bundle.begin(
@@ -115,6 +120,7 @@ def build(
             width=embedder.width,
             engine=embedder.engine,
             classes=source.classes,
+            layout=layout,
         )
     with begun as building:
         report("embed", building.done, total)

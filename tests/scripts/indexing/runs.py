@@ -8,6 +8,8 @@ from index import Bundle
 from scripts.build_index import Config, job
 from tests.images import encoded, photograph
 
+PLANNED = 3  # lines of the planner: which layout and why, its bytes, its time
+
 
 def photo(file: Path, seed: int) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -16,9 +18,13 @@ def photo(file: Path, seed: int) -> Path:
 
 
 def said(config: Config, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Run the job, and return the lines that it printed."""
+    """Run the job, and return the lines that it printed, without those of the planner."""
     job(config)
-    return capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    planned = [number for number, line in enumerate(lines) if line.startswith("index: ")]
+    for number in reversed(planned):
+        del lines[number : number + PLANNED]
+    return lines
 
 
 def names(bundle: Path) -> dict[int, tuple[str, ...]]:
