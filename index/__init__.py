@@ -7,7 +7,6 @@ from index.building import Building
 from index.bundle_folder import Busy, DiskFull
 from index.catalogue import Catalogue, Image, NoSuchImage, Skipped
 from index.changes import Changes
-from index.flat_index import FlatIndex, Searcher
 from index.generation import Generation
 from index.layout import Layout, flat_search, open_search
 from index.manifest import BadBundle, DamagedPart, Manifest
@@ -27,7 +26,6 @@ __all__ = [
     "Changes",
     "DamagedPart",
     "DiskFull",
-    "FlatIndex",
     "Generation",
     "GpuFailed",
     "Image",
@@ -36,7 +34,6 @@ __all__ = [
     "NoSuchImage",
     "Published",
     "Search",
-    "Searcher",
     "Segment",
     "Skipped",
     "TooLarge",
