@@ -36,6 +36,17 @@ def test_the_error_is_small_for_a_good_basis_and_honest_for_a_bad_one() -> None:
     assert Projection(bad).error > np.linalg.norm(bad @ bad.T - np.eye(32))
 
 
+@pytest.mark.parametrize("defect", [1e-12, 1e-9, 1e-6])
+def test_the_error_counts_what_a_basis_that_is_too_short_leaves_in_the_rest(defect: float) -> None:
+    """Nothing is left of a vector in the span of the components, but the root of the defect is found there."""
+    projection = Projection((1 - defect) * np.eye(3, 5))
+    vectors = np.array([[1, 2, 3, 0, 0], [0, 0, 7, 0, 0]], np.float32)
+    exactly = np.concatenate([np.zeros((2, 1)), vectors[:, :3]], axis=1)
+    off = np.linalg.norm(reduced(projection, vectors) - exactly, axis=1)
+    assert (off > defect**0.5 * lengths_of(vectors)).all()
+    assert (off <= projection.error * lengths_of(vectors)).all()
+
+
 @pytest.mark.parametrize("rows", [1, 5, 3000])
 def test_a_length_is_kept(rows: int) -> None:
     """The rest's length and the components together have the length of the whole vector."""

@@ -112,6 +112,16 @@ def test_rows_that_float32_cannot_tell_apart(kind: str) -> None:
     assert how == {"exact"}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 6])
+def test_rows_at_one_distance_that_float32_puts_in_another_order(kind: str, k: int) -> None:
+    """The same components in any order: each sum of squares is rounded in its own way."""
+    rng = np.random.default_rng(19)
+    features = rng.permuted(np.tile(rng.standard_normal(256, dtype=np.float32), (300, 1)), axis=1)
+    with searching(kind, features, np.arange(300)) as index:
+        assert_exact(features, np.arange(300), np.zeros((1, 256), np.float32), k, index)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_no_rounding_within_the_bound_changes_the_answer_of_a_flat_scan(seed: int, float16: bool) -> None:

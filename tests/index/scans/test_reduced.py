@@ -60,6 +60,30 @@ def test_a_row_is_within_its_own_distance_far_from_the_origin(scale: float, offs
     assert_nothing_near_is_left_out(features, queries)
 
 
+def test_the_limit_that_faiss_gets_is_above_the_ceiling() -> None:
+    """FAISS leaves out what is not below it, and would round a float64 either way."""
+    with scan_of(np.ones((3, 8), np.float32)) as scan:
+        limits: list[float] = []
+
+        class Noted:
+            def within(self, _: NDArray[np.float32], squared: float) -> NDArray[np.int64]:
+                limits.append(squared)
+                return np.arange(3)
+
+        object.__setattr__(scan.proof[0], "index", Noted())
+        asked = scan.ask(Vectors(np.ones((1, 8), np.float32), np.array([8**0.5])), 1)
+        for distance in np.random.default_rng(3).random(50).tolist():
+            asked.within(0, distance)
+            assert limits[-1] > scan.rounding.ceiling(distance, 8**0.5)
+            assert limits[-1] == float(np.float32(limits[-1]))
+
+
+def test_a_graph_of_fewer_rows_than_wanted_gives_those(tmp_path: Path) -> None:
+    Graph.write(tmp_path / "graph.faiss", np.eye(3, LEVEL, dtype=np.float32))
+    _, rows = Graph(tmp_path / "graph.faiss", 3, LEVEL).nearest(np.zeros(LEVEL, np.float32), 10)
+    assert sorted(rows.tolist()) == [0, 1, 2]
+
+
 def test_far_rows_are_left_out() -> None:
     """Else every row would be measured, and the answers would still be right."""
     features = np.repeat(np.arange(2000, dtype=np.float32)[:, None], 8, axis=1)
