@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import exact
+from index.pages import ask_for
 from index.scans.scan import Rows
 
 __all__ = ["AllRows"]
@@ -21,6 +22,7 @@ class AllRows:
         """Raises ValueError for arrays that do not fit together."""
         for segment in segments:
             _check(segment)
+        self._mapped = tuple(s.features for s in segments)
         # Plain arrays: numpy.memmap would be slower to take rows from.
         self.segments = tuple(replace(s, features=s.features.view(np.ndarray)) for s in segments)
         self.width = segments[0].features.shape[1]
@@ -48,6 +50,7 @@ class AllRows:
         out = np.empty(len(rows), np.float32)
         for number, at, inside in self._by_segment(rows):
             found = np.empty(len(inside), np.float32)
+            ask_for(self._mapped[number], inside)
             base = self.segments[number].features
             pointers = [faiss.swig_ptr(array) for array in (found, query, base, np.ascontiguousarray(inside))]
             faiss.fvec_L2sqr_by_idx(*pointers, self.width, 1, len(inside))  # type: ignore[attr-defined]  # not in the stubs
