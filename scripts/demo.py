@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from index import BadBundle, Bundle
+from index.manifest import OldFormat
 from model import PackedSet
 from model.data.encoded import EncodedSource
 from model.data.folders import folder_source, part
@@ -57,13 +59,24 @@ def demo(config: Demo) -> None:
     bundle = config.root / "bundles" / (config.name or _name(config.data, images, weights))
     if weights:
         _index(config, images, weights, bundle)
-    elif (bundle / "CURRENT").exists():
+    elif (bundle / "CURRENT").exists() and not _outdated(bundle):
         print(f"{bundle} is there: nothing to fetch or to train", flush=True)
     else:
         _train(config, images, bundle)
     if config.serve:
         print(f"serve: http://{config.host}:{config.port}/  (Ctrl-C ends it)", flush=True)
         _command("serve.py", "--bundle", bundle, "--host", config.host, "--port", config.port)
+
+
+def _outdated(bundle: Path) -> bool:
+    """Return whether an earlier version made the bundle, so that it cannot be served but built again."""
+    try:
+        Bundle(bundle).current().close()
+    except OldFormat:
+        return True
+    except BadBundle:
+        pass  # serve.py says what is wrong with it
+    return False
 
 
 def _expanded(path: Path | None) -> Path | None:

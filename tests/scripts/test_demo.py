@@ -60,6 +60,17 @@ def test_a_bundle_that_is_there_is_used_again(tmp_path: Path, capsys: pytest.Cap
     assert "is there: nothing to fetch or to train" in capsys.readouterr().out
 
 
+def test_a_bundle_of_an_earlier_version_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, bundle, trained = steps(monkeypatch), tmp_path / "bundles" / "mine", tmp_path / "runs" / "mine"
+    (bundle / "generations" / "0001").mkdir(parents=True)
+    (bundle / "generations" / "0001" / "manifest.json").write_text('{"format": 1}')
+    (bundle / "CURRENT").write_text("0001\n")
+    trained.mkdir(parents=True)
+    (trained / "checkpoint.safetensors").touch()
+    demo(Demo(images=class_folders(tmp_path / "mine", 100), root=tmp_path, preset="cifar", serve=False))
+    assert [words[0] for words in seen] == ["prepare_dataset.py", "build_index.py"]
+
+
 def test_a_step_that_fails_ends_the_demo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for image in class_folders(tmp_path / "images", 100).rglob("*.png"):
         image.write_text("<html>")
