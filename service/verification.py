@@ -32,8 +32,10 @@ class Verification:
         self.damaged: str | None = None  # name of the file that is not the published one
         self._report, self._stop = report, threading.Event()
         self._set("pending" if verify else "done")
-        self._thread = threading.Thread(target=self._run, args=[verify], name="verify") if verify else None
-        if self._thread:
+        self._thread: threading.Thread | None = None
+        if verify:
+            # A daemon, because a second Ctrl-C ends the service without a call to `close`.
+            self._thread = threading.Thread(target=self._run, args=[verify], name="verify", daemon=True)
             self._thread.start()
 
     def close(self) -> None:

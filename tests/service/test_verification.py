@@ -106,6 +106,7 @@ def test_reading_them_has_the_lowest_priority_and_stops_at_once(
     monkeypatch.setattr(Engine, "verify", endless)
     with ready(create_app(settings)):
         assert reading.wait(SECONDS)
+        assert [thread.daemon for thread in threading.enumerate() if thread.name == "verify"] == [True]
         begun = time.monotonic()
     assert time.monotonic() - begun < 10
     assert niceness == {19}
