@@ -1,8 +1,8 @@
 """How a generation's rows are laid out for searching, the files that make it so, and the search that opens them.
 
 projection.npy in the generation's folder is shared by all segments. A segment's folder holds lengths.npy, and for a
-layout that is not flat the reduced rows. All of them are made when the generation is built, so that opening it takes no
-longer for more rows, but for the lengths that Panorama's levels leave (index/scans/panorama.py).
+layout that is not flat the reduced rows. All of them are made when the generation is built, so that opening it reads
+about a hundred bytes of each row (docs/search.md) and no features.
 """
 
 from collections.abc import Sequence

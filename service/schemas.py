@@ -90,8 +90,8 @@ class IndexedImage(BaseModel):
 
     model_config = example(INDEXED[0])
     image_id: int
-    name: str = Field(description="path of the image's file, relative to the collection's folder; the first of several")
-    names: list[str] = Field(description=f"paths of the files that hold this image, the first {NAMES} of them")
+    name: str = Field(description="path of the image's file in its folder, or its id in a list; the first of several")
+    names: list[str] = Field(description=f"names of all files that hold this image, the first {NAMES} of them")
     names_count: int = Field(description="number of those files")
     label: str | None = Field(description="the image's true label; null where it has none")
     predicted: Prediction = Field(description="the class that the network finds most probable for the image")
