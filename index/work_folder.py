@@ -44,8 +44,13 @@ class WorkFolder:
         return plan
 
     def started(self, plan: Plan) -> Plan:
-        """Start a build in place of the one that is here, and return its plan. Raises OSError."""
-        self.discard()
+        """Start a build in place of the one that is here, and return its plan. Raises OSError.
+
+        Nothing of that one may stay: its features.npy can be a second name of a published file.
+        """
+        self._plan.unlink(missing_ok=True)
+        if self.root.exists():
+            shutil.rmtree(self.root)
         files.make_folder(self.root)
         self.features.write_bytes(bytes(files.NPY_HEADER))
         Work.create(self.record)
@@ -59,7 +64,7 @@ class WorkFolder:
         return self._folder.path(plan.number).exists()
 
     def discard(self) -> None:
-        """Remove the build: first its plan, so that it is ignored should the process be killed on the way."""
+        """Remove the build: first its plan, so that what cannot be removed, or is not yet after a kill, is ignored."""
         self._plan.unlink(missing_ok=True)
         shutil.rmtree(self.root, ignore_errors=True)
 

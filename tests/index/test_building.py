@@ -1,5 +1,7 @@
 """Unfinished builds continue, and give what an unbroken one gives; what does not fit is refused."""
 
+import errno
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from index import BadBundle, Bundle, Busy, DiskFull, Generation
 from index.bundle_folder import BundleFolder
+from index.work_folder import WorkFolder
 from tests.index.blocks import (
     BLOCK,
     INPUTS,
@@ -214,6 +217,27 @@ def test_a_build_that_was_published_and_not_pointed_at_is_pointed_at(
     with begun(path, checkpoint) as building:
         assert building.done == TOTAL
         assert building.publish().number == 1
+    assert "sync generations" in events[: events.index("rename to CURRENT")]  # the other process may not have come to it
+
+
+def test_what_a_kill_left_of_a_published_build_is_not_written_to(
+    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its features.npy is a second name of a published file, so a build that cannot remove it does not start."""
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "discard", lambda _: None)
+        build(path, checkpoint, collection(20))
+    unlink = os.unlink
+
+    def refused(name: Path | str, *, dir_fd: int | None = None) -> None:
+        if dir_fd is not None:  # by shutil.rmtree
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        unlink(name)
+
+    monkeypatch.setattr(os, "unlink", refused)
+    with pytest.raises(BadBundle, match="cannot be written: Permission denied"):
+        begun(path, checkpoint, collection(40))
+    Bundle(path).current(verify=True)
 
 
 def test_a_missing_checkpoint_is_told_before_any_work(path: Path, tmp_path: Path) -> None:
