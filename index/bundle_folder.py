@@ -1,6 +1,7 @@
 """A bundle's folder: numbered generations, and CURRENT, which names one of them. Changes take effect by one rename.
 
-bundles/<name>/   CURRENT ("0003")   NEXT   lock   generations/0001 ... 0003   building/ (a build in progress)
+bundles/<name>/   CURRENT ("0003")   lock   generations/0001 ... 0003   building/ (a build in progress)
+                  NEXT ("4 1200": the smallest generation's number and the smallest image id that were never given)
 """
 
 import shutil
@@ -55,14 +56,17 @@ class BundleFolder:
             raise BadBundle(f"{self.root / 'CURRENT'}: should hold a generation's number, not {text[:20]!r}")
         return int(text)
 
-    def following(self) -> tuple[int, int]:
-        """Return a generation's number and an image id that were never given. Raises BadBundle."""
+    def following(self, next_id: int) -> tuple[int, int]:
+        """Return a generation's number and an image id that were never given. Raises BadBundle.
+
+        next_id: of the current generation, 0 without one. It counts where a copy of the bundle came without NEXT.
+        """
         number = max(self.numbers(), default=0) + 1
         try:
             given = [int(word) for word in (self.root / "NEXT").read_text().split()]
-            return max(number, given[0]), given[1]
+            return max(number, given[0]), max(next_id, given[1])
         except FileNotFoundError:
-            return number, 0
+            return number, next_id
         except (OSError, ValueError, IndexError) as error:
             raise BadBundle(f"{self.root / 'NEXT'}: should hold two numbers: {error}") from error
 

@@ -114,7 +114,7 @@ class Bundle:
             lock = undo.enter_context(self._folder.lock())
             if (base := self._base(changes.base)) is not None:
                 undo.callback(base.close)
-            number, first_id = self._folder.following()
+            number, first_id = self._folder.following(0 if base is None else base.manifest.next_id)
             plan = Plan(
                 number=number,
                 base=changes.base,
@@ -185,7 +185,7 @@ class Bundle:
             base = undo.enter_context(closing(self.current()))
             leaving.check(base.catalogue)
             WorkFolder(self._folder).refuse_to_lose(base.number)
-            number, first_id = self._folder.following()
+            number, first_id = self._folder.following(base.manifest.next_id)
             plan = Plan(
                 number=number,
                 base=base.number,

@@ -176,6 +176,9 @@ def test_neither_numbers_nor_image_ids_are_given_again(path: Path, checkpoint: P
     assert (generation.number, generation.ids[-9:].tolist()) == (3, [19, 30, 32, 33, 34, 35, 36, 37, 39])
     generation = build(path, checkpoint, collection(10), other("network"))
     assert generation.ids.tolist() == [41, 42, 43, 44, 45, 46, 48, 49]
+    (path / "NEXT").unlink()  # as in a copy of what CURRENT names
+    generation = build(path, checkpoint, collection(20), other("network"))
+    assert (generation.number, generation.ids[8:].tolist()) == (5, [50, 51, 52, 53, 55, 56, 57, 58, 59])
 
 
 def test_a_change_and_a_roll_back_wait_for_no_other_process(path: Path, checkpoint: Path) -> None:
