@@ -78,11 +78,11 @@ class BundleFolder:
         files.make_folder(self._folder)
         files.replace(self.root / "NEXT", f"{number + 1} {next_id}\n".encode())
         folder.rename(self.path(number))
-        files.sync(self._folder)
         files.sync(folder.parent)
 
     def point(self, number: int) -> None:
         """Make generation `number` the current one. Raises OSError; the old one stays current."""
+        files.sync(self._folder)  # here, because the process that has renamed it may have been killed before it could
         files.replace(self.root / "CURRENT", f"{number:04}\n".encode())
 
     def remove(self, numbers: list[int]) -> None:

@@ -27,6 +27,7 @@ from tests.index.blocks import (
     collection,
     contents,
 )
+from tests.test_files import traced
 
 
 def other(name: str) -> Run:
@@ -216,8 +217,9 @@ def test_a_build_that_was_published_and_not_pointed_at_is_pointed_at(
             build(path, checkpoint)
     with begun(path, checkpoint) as building:
         assert building.done == TOTAL
+        events = traced(monkeypatch)
         assert building.publish().number == 1
-    assert "sync generations" in events[: events.index("rename to CURRENT")]  # the other process may not have come to it
+    assert "sync generations" in events[: events.index("rename to CURRENT")]  # the other process may have been killed
 
 
 def test_what_a_kill_left_of_a_published_build_is_not_written_to(

@@ -106,7 +106,7 @@ def test_the_names_of_new_folders_are_on_the_disk_before_what_names_them(
     assert {"sync 0001", "sync segments", "sync generation"} <= set(events[begun:named])
     next_named = events.index("rename to NEXT")
     assert next_named > named
-    assert events[next_named + 1 : done] == ["sync new", "sync generations", "sync building", "sync CURRENT.part"]
+    assert events[next_named + 1 : done] == ["sync new", "sync building", "sync generations", "sync CURRENT.part"]
 
 
 def test_the_features_are_an_ordinary_npy_file(path: Path, checkpoint: Path) -> None:
