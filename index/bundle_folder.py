@@ -86,11 +86,18 @@ class BundleFolder:
         files.replace(self.root / "CURRENT", f"{number:04}\n".encode())
 
     def remove(self, numbers: list[int]) -> None:
-        """Remove generations. A process that has one open can still read it. Raises OSError."""
+        """Remove generations. A process that has one open can still read it. Raises OSError.
+
+        A file that cannot be deleted yet, as one that a reader has open on NFS, is left to a later call: see leftovers.
+        """
         for number in numbers:
             self.path(number).rename(self._folder / f"{GONE}{number:04}")
-        for leftover in self._folder.glob(f"{GONE}*"):
-            shutil.rmtree(leftover)
+        for leftover in self.leftovers():
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def leftovers(self) -> list[Path]:
+        """Return the folders of removed generations whose files could not all be deleted."""
+        return list(self._folder.glob(f"{GONE}*"))
 
     def lock(self) -> IO[bytes]:
         """Lock the bundle for writing, until the returned file is closed or the process ends. Raises Busy, OSError."""

@@ -173,10 +173,15 @@ class Bundle:
         return generation
 
     def prune(self) -> list[int]:
-        """Remove all generations but the current one, and return their numbers. Raises BadBundle, Busy."""
+        """Remove all generations but the current one, and return their numbers.
+
+        Raises BadBundle, also for files that cannot be deleted, Busy.
+        """
         with writing(self.path), self._folder.lock(), closing(self.current()) as current:
             others = [number for number in self._folder.numbers() if number != current.number]
             self._folder.remove(others)
+            if left := self._folder.leftovers():
+                raise BadBundle(f"{left[0]}: not all of it can be deleted: is a file of it in use?")
         return others
 
     def _without(self, leaving: Leaving, measure: Measure | None) -> Generation:
