@@ -14,9 +14,10 @@ from typing import IO
 import files
 from index.manifest import BadBundle
 
-__all__ = ["BundleFolder", "Busy", "DiskFull", "writing"]
+__all__ = ["NO_INDEX", "BundleFolder", "Busy", "DiskFull", "writing"]
 
 KEPT = 3  # generations: the current one, and two to go back to
+NO_INDEX = "no index here; scripts/build_index.py builds one"
 GONE = ".gone-"  # starts the name of a generation that is being removed; it is no longer counted
 
 
@@ -100,8 +101,12 @@ class BundleFolder:
         return list(self._folder.glob(f"{GONE}*"))
 
     def lock(self) -> IO[bytes]:
-        """Lock the bundle for writing, until the returned file is closed or the process ends. Raises Busy, OSError."""
-        files.make_folder(self.root)
+        """Lock the bundle for writing, until the returned file is closed or the process ends.
+
+        Raises BadBundle where there is no such folder, Busy, OSError.
+        """
+        if not self.root.exists():
+            raise BadBundle(f"{self.root}: {NO_INDEX}")
         try:
             return files.locked(self.root / "lock")
         except files.AlreadyLocked as error:

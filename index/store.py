@@ -5,9 +5,10 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import files
 from index.assembly import Measure
 from index.building import Building
-from index.bundle_folder import BundleFolder, Busy, writing
+from index.bundle_folder import NO_INDEX, BundleFolder, Busy, writing
 from index.catalogue import Identity
 from index.changes import Changes, Entries, changes_of
 from index.generation import Generation
@@ -43,8 +44,13 @@ class Bundle:
         """Open the current generation. With `verify`, read all of it and compare its SHA-256. Raises BadBundle."""
         number = self._folder.current()
         if number is None:
-            raise BadBundle(f"{self.path}: no index here; scripts/build_index.py builds one")
-        generation = Generation(self._folder.path(number))
+            raise BadBundle(f"{self.path}: {NO_INDEX}")
+        try:
+            generation = Generation(self._folder.path(number))
+        except BadBundle:
+            if self._folder.current() == number:
+                raise
+            return self.current(verify=verify)  # another process has published one meanwhile, and removed this one
         if verify:
             generation.verify()
         return generation
@@ -111,6 +117,7 @@ class Bundle:
             raise BadBundle(f"{changes.source}: no image to index")
         leaving = Leaving({changes.source: changes.gone} if changes.gone else {})
         with writing(self.path), ExitStack() as undo:
+            files.make_folder(self.path)
             lock = undo.enter_context(self._folder.lock())
             if (base := self._base(changes.base)) is not None:
                 undo.callback(base.close)
@@ -162,15 +169,21 @@ class Bundle:
         return found
 
     def roll_back(self) -> Generation:
-        """Make the generation before the current one current again. Raises BadBundle if there is none, Busy."""
+        """Make the generation before the current one current again; one that cannot be opened is passed over.
+
+        Raises BadBundle if there is none, Busy.
+        """
         with writing(self.path), self._folder.lock():
-            current = self._folder.current() or 0
-            earlier = [number for number in self._folder.numbers() if number < current]
-            if not earlier:
-                raise BadBundle(f"{self.path}: there is no generation before the current one")
-            generation = Generation(self._folder.path(earlier[-1]))
-            self._folder.point(earlier[-1])
-        return generation
+            current, problems = self._folder.current() or 0, list[BadBundle]()
+            for number in reversed([number for number in self._folder.numbers() if number < current]):
+                try:
+                    generation = Generation(self._folder.path(number))
+                except BadBundle as error:
+                    problems.append(error)
+                    continue
+                self._folder.point(number)
+                return generation
+            raise problems[0] if problems else BadBundle(f"{self.path}: there is no generation before the current one")
 
     def prune(self) -> list[int]:
         """Remove all generations but the current one, and return their numbers.

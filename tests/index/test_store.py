@@ -1,6 +1,8 @@
 """A bundle's generations: what is published, kept, listed, gone back to and removed."""
 
+import errno
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from index import BadBundle, Bundle, Busy, Layout, NoSuchImage, Published
+from index.bundle_folder import BundleFolder
 from tests.index.blocks import (
     CLASSES,
     INPUTS,
@@ -141,6 +144,62 @@ def test_roll_back_goes_to_the_one_before_and_the_next_build_forgets_the_rejecte
     assert Bundle(path).roll_back().number == 1
     with pytest.raises(BadBundle, match="no generation before"):
         Bundle(path).roll_back()
+
+
+def test_roll_back_passes_over_a_generation_that_cannot_be_opened(path: Path, checkpoint: Path) -> None:
+    for name in "abc":
+        build(path, checkpoint, collection(10), other(name))
+    (path / "generations/0002/removed.npy").unlink()
+    assert Bundle(path).roll_back().number == 1
+    build(path, checkpoint, collection(10), other("d"))
+    (path / "generations/0001/removed.npy").unlink()
+    with pytest.raises(BadBundle, match=r"0001/removed\.npy: missing"):
+        Bundle(path).roll_back()
+    assert Bundle(path).current(verify=True).number == 4
+
+
+def test_a_bundle_that_is_not_there_is_told_and_not_made(path: Path) -> None:
+    bundle = Bundle(path)
+    for change in (bundle.current, bundle.roll_back, bundle.prune, lambda: bundle.remove([1])):
+        with pytest.raises(BadBundle, match=f"{path}: no index here"):
+            change()
+    assert not path.exists()
+
+
+def test_a_reader_whose_generation_is_removed_before_it_opens_it_gets_the_next(
+    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        build(path, checkpoint, collection(10), other(name))
+    assert Bundle(path).prune() == [1]
+    said = iter([1, 2, 2])
+    monkeypatch.setattr(BundleFolder, "current", lambda _: next(said))
+    assert Bundle(path).current().number == 2
+    monkeypatch.setattr(BundleFolder, "current", lambda _: 1)
+    with pytest.raises(BadBundle, match="generations/0001"):
+        Bundle(path).current()
+
+
+def test_a_generation_that_cannot_be_deleted_yet_is_deleted_later(
+    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On NFS a file that is open stays, under another name, and its folder with it."""
+    rmtree = shutil.rmtree
+
+    def in_use(folder: Path, ignore_errors: bool = False) -> None:
+        if not folder.name.startswith(".gone"):
+            rmtree(folder, ignore_errors)
+        elif not ignore_errors:
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(folder))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", in_use)
+        for number, name in enumerate("abcde", 1):
+            assert build(path, checkpoint, collection(10), other(name)).number == number
+        with pytest.raises(BadBundle, match=r"gone-000.: not all of it can be deleted: is a file of it in use\?$"):
+            Bundle(path).prune()
+    assert Bundle(path).prune() == []
+    assert [folder.name for folder in (path / "generations").iterdir()] == ["0005"]
 
 
 def test_the_generations_are_listed_and_pruned(path: Path, checkpoint: Path) -> None:
