@@ -56,9 +56,7 @@ class Building:
             self._rows = self._record.rows  # whose features are finished
             self._contents = self._record.contents()  # of all images that are known
         except sqlite3.Error as error:
-            raise BadBundle(
-                f"{self._work.record}: cannot be read: {error}; delete {self._work.root} to start over"
-            ) from error
+            raise self._work.unreadable(error) from error
         if base is not None and not plan.fresh:
             self._contents |= base.catalogue.contents()
         if not self._is_published and size(self._work.features) < self._finished_bytes:

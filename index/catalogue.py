@@ -81,7 +81,7 @@ class Catalogue:
     """A published catalogue, read only. Any thread may use it. It stays readable when its generation is removed."""
 
     def __init__(self, path: Path, segments: Sequence[Segment]) -> None:
-        """Open a file, for the images of these segments. Raises sqlite3.Error when it does not exist."""
+        """Open a file, for the images of these segments. Raises BadBundle, as every method does for a damaged file."""
         self._database, self._segments = Database(path), segments
         self._firsts = [int(segment.ids[0]) for segment in segments]
 

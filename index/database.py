@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import files
+from index.manifest import BadBundle
 
 __all__ = ["Database", "attached"]
 
@@ -18,19 +19,30 @@ class Database:
     """A published SQLite file, for reading in any thread. It stays readable when it is removed."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file. Raises sqlite3.Error when it does not exist."""
-        self._connection = sqlite3.connect(_reading(path), uri=True, check_same_thread=False)
+        """Open a file. Raises BadBundle when it does not exist."""
+        self._path = path
+        with self._readable():
+            self._connection = sqlite3.connect(_reading(path), uri=True, check_same_thread=False)
         weakref.finalize(self, self._connection.close)
         self._turn = threading.Lock()
 
     def rows(self, query: str, *values: int | str | bytes) -> list[tuple[Any, ...]]:
-        """Return all rows of a query. Raises sqlite3.Error."""
-        with self._turn:
+        """Return all rows of a query. Raises BadBundle for a damaged file."""
+        with self._turn, self._readable():
             return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError:  # not the file's fault
+            raise
+        except sqlite3.Error as error:
+            raise BadBundle(f"{self._path}: cannot be read: {error}") from error
 
 
 @contextmanager

@@ -9,7 +9,6 @@ and what index.layout.prepare and the build's measurement have written
 """
 
 import hashlib
-import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,10 +47,7 @@ class Generation:
         self.checkpoint = path / CHECKPOINT
         self.segments = tuple(Segment(path / folder(name)) for name in manifest.segments)
         self.removed, self.ids = self._ids()  # (m,) and (n,) int64, ascending
-        try:
-            self.catalogue = Catalogue(path / CATALOGUE, self.segments)
-        except sqlite3.Error as error:
-            raise BadBundle(f"{path / CATALOGUE}: cannot be opened: {error}") from error
+        self.catalogue = Catalogue(path / CATALOGUE, self.segments)
 
     def rows(self, ids: ArrayLike) -> NDArray[np.float32]:
         """Image ids (k,) -> their features (k, d). Raises NoSuchImage for an id that is not in the collection."""

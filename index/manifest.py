@@ -78,7 +78,7 @@ class Manifest:
             for name in ("classes", "segments"):
                 fields[name] = tuple(fields[name])
             return cls(**{**fields, "parts": {name: Part(**part) for name, part in fields["parts"].items()}})
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             if isinstance(error, BadBundle):
                 raise
             raise BadBundle(f"{path}: not a manifest: {error!r}") from error

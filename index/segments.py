@@ -6,7 +6,6 @@ segments/0003/   features.npy      float32 (n, d), row i belongs to the i-th id
                  and what index.layout.prepare writes
 """
 
-import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +36,7 @@ class Segment:
         self.ids: NDArray[np.int64] = np.array(mapped_array(path / IDS, np.int64, 1))  # (n,)
         if len(self.features) != len(self.ids):
             raise BadBundle(f"{path}: {len(self.features)} rows of features, and {len(self.ids)} image ids")
-        try:
-            self.thumbnails = Database(path / THUMBNAILS)
-        except sqlite3.Error as error:
-            raise BadBundle(f"{path / THUMBNAILS}: cannot be opened: {error}") from error
+        self.thumbnails = Database(path / THUMBNAILS)
 
     def close(self) -> None:
         """Close the thumbnails. The arrays can still be used."""

@@ -7,6 +7,7 @@ becomes the published folder by one rename.
 """
 
 import shutil
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -73,12 +74,19 @@ class WorkFolder:
         found = Plan.read(self._plan)
         if found is None or found.base != current or self.is_published(found) or not size(self.record):
             return
-        with closing(Work(self.record)) as record:
-            done = record.done
+        try:
+            with closing(Work(self.record)) as record:
+                done = record.done
+        except sqlite3.Error as error:
+            raise self.unreadable(error) from error
         if done:
             raise BadBundle(
                 f"{self.root}: {done} of {found.total} images are done: finish that build, or delete it first"
             )
+
+    def unreadable(self, error: sqlite3.Error) -> BadBundle:
+        """Return the error of a build whose record is damaged."""
+        return BadBundle(f"{self.record}: cannot be read: {error}; delete {self.root} to start over")
 
 
 def size(file: Path) -> int:

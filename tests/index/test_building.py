@@ -304,6 +304,15 @@ def test_damaged_features_of_an_unfinished_build_are_told(path: Path, checkpoint
         begun(path, checkpoint)
 
 
+def test_a_removal_says_that_the_record_of_an_unfinished_build_is_damaged(path: Path, checkpoint: Path) -> None:
+    build(path, checkpoint, collection(20))
+    with begun(path, checkpoint, collection(40)) as building:
+        building.append(collection(40).subset(range(20, 40)).block(0, 10, building.known()))
+    (path / "building/work.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(BadBundle, match=r"not a database; delete .*/building to start over"):
+        Bundle(path).remove([1])
+
+
 def test_what_a_measurement_gives_and_writes_is_part_of_the_generation(path: Path, checkpoint: Path) -> None:
     with begun(path, checkpoint, collection(10)) as building:
         building.append(block(0, 10))

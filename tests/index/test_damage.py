@@ -32,6 +32,18 @@ def test_damage_is_told_by_file(path: Path, checkpoint: Path, name: str) -> None
         Bundle(path).current()
 
 
+@pytest.mark.parametrize("left", [0, 4096])  # bytes: of a file that is no database, or of one whose tables are damaged
+def test_a_damaged_database_is_told_by_file_when_it_is_read(path: Path, checkpoint: Path, left: int) -> None:
+    generation = build(path, checkpoint, collection(20))
+    for name in ("segments/0001/thumbnails.sqlite", "catalogue.sqlite"):
+        file = generation.path / name
+        file.write_bytes(file.read_bytes()[:left].ljust(file.stat().st_size, b"\xff"))
+        with pytest.raises(BadBundle, match=rf"{name}: cannot be read: .*(not a database|malformed)"):
+            Bundle(path).current().catalogue.image(8)
+    with pytest.raises(BadBundle, match=r"catalogue\.sqlite: cannot be read"):
+        changes(path, collection(20))
+
+
 def test_a_manifest_that_is_changed_by_hand_is_told(path: Path, checkpoint: Path) -> None:
     manifest = build(path, checkpoint, collection(20)).path / "manifest.json"
     fields = json.loads(manifest.read_text())
@@ -40,7 +52,7 @@ def test_a_manifest_that_is_changed_by_hand_is_told(path: Path, checkpoint: Path
             manifest.write_text(json.dumps({**fields, name: "other"}))
             with pytest.raises(BadBundle, match="changed after it was published"):
                 Bundle(path).current()
-    for text in ("", "{", "[]", '"text"', "{}", json.dumps({**fields, "checksum": None}), "\0"):
+    for text in ("", "{", "[]", '"text"', "{}", json.dumps({**fields, "checksum": None}), "\0", "[" * 100_000):
         manifest.write_text(text)
         with pytest.raises(BadBundle, match=r"manifest\.json: (not a manifest|it was changed)"):
             Bundle(path).current()
