@@ -22,10 +22,10 @@ from index.layout import Layout, prepare
 from index.manifest import MANIFEST, BadBundle, Manifest, Part, fingerprint
 from index.plan import Leaving, Plan
 from index.segment_writer import write_segment
-from index.segments import SEGMENTS, folder
+from index.segments import FEATURES, SEGMENTS, THUMBNAILS, folder
 from index.work import Work
 
-__all__ = ["Measure", "assemble", "measure"]
+__all__ = ["Measure", "assemble", "copied", "measure"]
 
 MOST_DEAD = 0.2  # share of the segments' rows: with more, the living ones are copied into one segment
 MOST_SEGMENTS = 8  # each is searched on its own
@@ -63,6 +63,16 @@ def assemble(
         prepare(path, path / folder(segments[-1]), Layout(**plan.index))
     files.replace_array(path / REMOVED, removed[:0] if compact else removed)
     _finish(path, plan, merged, segments, held - len(removed), kept)
+
+
+def copied(old: Generation, plan: Plan) -> int:
+    """Return how many bytes will at least be written because old segments and the new one become one; 0 if not."""
+    held = len(old.ids) + len(old.removed)
+    if not _is_due(old, plan, len(old.removed) / (held + plan.total), plan.total):
+        return 0
+    stored = sum(part.bytes for name, part in old.manifest.parts.items() if Path(name).name in (FEATURES, THUMBNAILS))
+    components: int = plan.index["components"] + plan.index["leading"]
+    return len(old.ids) * (stored // held + 4 * components) + plan.total * 4 * plan.width
 
 
 def measure(path: Path, by: Measure) -> None:

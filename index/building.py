@@ -104,8 +104,11 @@ class Building:
         row = self._record.size / done if done else ROW
         components = self.plan.index["components"] + self.plan.index["leading"]
         rest = (total - done) * (4 * self.plan.width + row) + total * 4 * components
-        shared = self._base is not None and not self.plan.fresh  # a link to the checkpoint, where links can be
-        copies = total * row + (0 if shared else self._checkpoint.stat().st_size)  # that publishing makes
+        if self._base is None or self.plan.fresh:
+            older = self._checkpoint.stat().st_size
+        else:  # links to the checkpoint and the segments, where links can be and the segments stay
+            older = assembly.copied(self._base, self.plan)
+        copies = total * row + older  # that publishing makes
         needed, free = rest + copies * (not self._is_published), shutil.disk_usage(self._work.root).free
         if free < needed:
             place = self._folder.root

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index import BadBundle, Bundle, Busy, DiskFull, Generation
+from index import BadBundle, Bundle, Busy, DiskFull, Generation, Layout
 from index.bundle_folder import BundleFolder
 from index.work_folder import WorkFolder
 from tests.index.blocks import (
@@ -275,6 +275,17 @@ def test_too_little_room_for_more_blocks_like_the_first_is_told_when_that_is_don
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=50_000_000))
     with begun(path, checkpoint) as building:
         assert building.done == 10
+
+
+def test_room_for_rows_that_another_layout_copies_is_asked_for_before_any_work(
+    path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = sum(map(len, contents(build(path, checkpoint)).values()))
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=stored // 2))
+    begun(path, checkpoint, collection(TOTAL + 1)).close()  # links to the rest
+    with pytest.raises(DiskFull, match="MB are needed"):
+        begun(path, checkpoint, collection(TOTAL + 1), Run(layout=Layout("panorama", components=8, leading=4)))
 
 
 @pytest.mark.parametrize("leave_empty", [False, True])
