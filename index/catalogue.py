@@ -6,6 +6,8 @@ The thumbnails lie in the segments: they are most of the bytes, and an image's n
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -113,11 +115,9 @@ class Catalogue:
     def duplicates(self) -> list[tuple[int, tuple[str, ...]]]:
         """Return the images that have several names, with these, in the order of image ids."""
         several = "SELECT image_id FROM names WHERE image_id NOT NULL GROUP BY image_id HAVING count(*) > 1"
-        names: dict[int, tuple[str, ...]] = {}
         query = f"SELECT image_id, name FROM names WHERE image_id IN ({several}) ORDER BY image_id, name_id"
-        for image_id, name in self._database.rows(query):
-            names[image_id] = (*names.get(image_id, ()), name)
-        return list(names.items())
+        groups = groupby(self._database.rows(query), itemgetter(0))
+        return [(image_id, tuple(name for _, name in rows)) for image_id, rows in groups]
 
     def sources(self) -> list[str]:
         """Return the keys of all sources, in the order in which they came."""

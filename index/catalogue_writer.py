@@ -5,7 +5,7 @@ old_names and old_images are what is kept of the catalogue before; `found` is a 
 
 import os
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +164,12 @@ def _classes(connection: sqlite3.Connection, plan: Plan) -> tuple[str, ...]:
         used = "SELECT DISTINCT label FROM old_names WHERE label NOT NULL ORDER BY label"
         excluded = [old[label] for (label,) in connection.execute(used)]
         classes, own = list(plan.classes), list(range(len(plan.classes)))
-        classes += [name for name in dict.fromkeys(excluded) if name not in classes]
-        of_old = [classes.index(name) if name in classes else None for name in old]
+        there = set(classes)
+        classes += [name for name in dict.fromkeys(excluded) if name not in there]
+        places = dict[str, int]()
+        for place, name in enumerate(classes):
+            places.setdefault(name, place)
+        of_old = [places.get(name) for name in old]
     else:
         classes, own = _joined(old, plan.classes)
         of_old = list(range(len(old)))
@@ -181,8 +185,11 @@ def _joined(old: Sequence[str], own: Sequence[str]) -> tuple[list[str], list[int
     Two classes may have one name: the first of `own` is then the first of old, and so on.
     """
     classes, places, seen = list(old), list[int](), Counter[str]()
+    called = defaultdict[str, list[int]](list)
+    for place, name in enumerate(old):
+        called[name].append(place)
     for name in own:
-        there = [place for place, other in enumerate(classes) if other == name]
+        there = called[name]
         if seen[name] == len(there):
             there.append(len(classes))
             classes.append(name)
