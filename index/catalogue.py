@@ -67,7 +67,7 @@ class Gone:
     source: str
     name: str
     image_id: int | None
-    outcome: str  # removed: its image, too; renamed: the image has a new name; dropped: another name is left
+    outcome: str  # removed: its image, too; renamed: the image has a new name; dropped: neither
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ CREATE TABLE {0}.gone (             -- names that the last run took away
     source_id INTEGER NOT NULL,
     name TEXT NOT NULL,
     image_id INTEGER,
-    outcome TEXT NOT NULL           -- removed: its image, too; renamed: that has a new name; dropped: another is left
+    outcome TEXT NOT NULL           -- removed: its image, too; renamed: that has a new name; dropped: neither
 );
 """
 TEMPORARY = """
