@@ -176,6 +176,7 @@ class Building:
         assembly.assemble(*where, self.plan, self._leaving, self._checkpoint, self._base)
         if measure is not None:
             assembly.measure(self._work.generation, measure)
+        Generation(self._work.generation).close()  # what cannot be opened is not published
 
     def _new_contents(self, block: Block) -> set[str]:
         """Return the contents that the block adds. Raises BadBundle for one embedded twice, or said to be known."""

@@ -5,11 +5,12 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from index import BadBundle, Bundle, Busy, DiskFull, Generation, Layout
+from index import BadBundle, Bundle, Busy, DiskFull, Generation, Layout, segment_writer
 from index.bundle_folder import BundleFolder
 from index.work_folder import WorkFolder
 from tests.index.blocks import (
@@ -121,6 +122,20 @@ def test_publishing_too_early_or_nothing_is_refused(path: Path, checkpoint: Path
         build(path, checkpoint, collection(10, lost=1), other("network"))
     with pytest.raises(BadBundle, match="no index here"):
         Bundle(path).current()
+
+
+def test_what_cannot_be_opened_is_not_published(path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(path, checkpoint, collection(20))
+    write = segment_writer.write_segment
+
+    def broken(folder: Path, *rest: Any) -> None:
+        write(folder, *rest)
+        np.save(folder / "ids.npy", np.load(folder / "ids.npy") - 2)
+
+    monkeypatch.setattr("index.assembly.write_segment", broken)
+    with pytest.raises(BadBundle, match="the image ids of its segments do not ascend"):
+        build(path, checkpoint, collection(40))
+    assert Bundle(path).current(verify=True).number == 1
 
 
 def test_a_second_build_at_once_is_refused(path: Path, checkpoint: Path) -> None:
