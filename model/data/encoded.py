@@ -5,9 +5,11 @@ import json
 import os
 import stat
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple, Self
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from model.data.threads import on_all_cores
 from model.preprocess import BadImage, stored_image
 from model.thumbnails import stored_image_and_thumbnail
 
-__all__ = ["MISSING", "EncodedImage", "EncodedSource"]
+__all__ = ["MISSING", "EncodedImage", "EncodedSource", "opened"]
 
 MISSING = "missing"  # the state of a file that is not there
 MAX_BYTES = 1 << 28  # of an encoded image; each core reads one into memory
@@ -53,10 +55,8 @@ class EncodedImage(NamedTuple):
         """The encoded bytes. Raises OSError; BadImage for a file that is too large, or no ordinary one: not opened."""
         if self.problem is not None:
             raise BadImage(self.problem)
-        _ordinary(os.stat(self.file))
-        with open(self.file, "rb", opener=_at_once) as file:
-            size = _ordinary(os.fstat(file.fileno()))
-            length = size if self.length is None else self.length
+        with opened(self.file) as file:
+            length = os.fstat(file.fileno()).st_size if self.length is None else self.length
             if length > MAX_BYTES:
                 raise BadImage(f"{length:,} bytes are no image's")
             file.seek(self.offset)
@@ -125,11 +125,18 @@ def _text(state: tuple[int | str, ...]) -> str:
     return " ".join(map(str, state))
 
 
-def _ordinary(about: os.stat_result) -> int:
-    """Return a file's size in bytes. Raises BadImage for a pipe or a device, which would be waited for."""
+@contextmanager
+def opened(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a file. Raises OSError; BadImage for a pipe or a device, which would be waited for: it is not opened."""
+    _check_ordinary(os.stat(path))
+    with open(path, "rb", opener=_at_once) as file:
+        _check_ordinary(os.fstat(file.fileno()))
+        yield file
+
+
+def _check_ordinary(about: os.stat_result) -> None:
     if not stat.S_ISREG(about.st_mode):
         raise BadImage("not an ordinary file")
-    return about.st_size
 
 
 def _at_once(path: str, flags: int) -> int:

@@ -5,6 +5,7 @@
 
 Members that follow one another and have the same name up to the first dot of the file's name belong together. The first
 image among them is the one that is taken. Its class is the text of .cls; else "label" or "cls" in .json; else .txt.
+A link is not followed: it is an item without an image.
 """
 
 import json
@@ -15,14 +16,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from model.data.encoded import EncodedImage, EncodedSource
+from model.data.encoded import EncodedImage, EncodedSource, opened
 from model.data.labels import check_known, checked, in_order
 from model.data.listing import MOMENT, counted, image_suffixes
 from model.data.mapped import BadDataset
 from model.data.sources import Report, printable
-from model.data.tars import archive_errors, ends, files_of
+from model.data.tars import archive_errors, ends, members_of
 
 __all__ = ["shard_source", "shards_at"]
 
@@ -86,11 +87,21 @@ def shard_source(
     if not images:
         why = next((f"; {shard.path.name}: {shard.problem}" for shard in found if shard.problem), "")
         raise BadDataset(f"{path}: no images in its tars{why or ('; ' + counted(ignored) if ignored else '')}")
-    names = {label for shard in found for _, _, _, label in shard.images if label}
+    names = {image.label for shard in found for image in shard.images if image.label}
     classes = in_order(names) if classes is None else classes
     check_known(path, names, classes)
     labels = {name: label for label, name in enumerate(classes)}
     return EncodedSource([image for shard in found for image in shard.encoded(labels)], classes, size, ignored)
+
+
+class _Image(NamedTuple):
+    """An image in a shard."""
+
+    name: str
+    offset: int  # bytes
+    length: int  # bytes
+    label: str  # class name, "" for none
+    problem: str | None  # why there is nothing to read
 
 
 @dataclass
@@ -99,18 +110,18 @@ class _Shard:
 
     path: Path
     version: str = ""  # another one when the file has changed
-    images: list[tuple[str, int, int, str]] = field(default_factory=list)  # name, offset and bytes, class name or ""
+    images: list[_Image] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)  # other members, by suffix
     problem: str | None = None  # why it ends before its end
 
     def encoded(self, labels: dict[str, int]) -> Iterator[EncodedImage]:
         """Its images; a name that is not the first of its kind gets its place behind it."""
         names, path, folder = set[str](), str(self.path), self.path.name
-        for name, offset, length, label in self.images:
+        for name, offset, length, label, problem in self.images:
             distinct = name if name not in names else f"{name} (at byte {offset})"
             names.add(name)
             shown = printable(f"{folder}/{distinct}")
-            yield EncodedImage(shown, labels.get(label, -1), path, offset, length, version=self.version)
+            yield EncodedImage(shown, labels.get(label, -1), path, offset, length, problem, self.version)
         if self.problem:
             yield EncodedImage(printable(folder), -1, path, problem=self.problem, version=self.version)
 
@@ -120,10 +131,10 @@ def _read(path: Path) -> _Shard:
     shard = _Shard(path)
     sample = _Sample(shard)
     try:
-        with archive_errors(path), path.open("rb") as file:
+        with archive_errors(path), opened(path) as file:
             about = os.fstat(file.fileno())
             shard.version = f"{about.st_size} {about.st_mtime_ns}"
-            for number, member in enumerate(files_of(path, file, 0, about.st_size)):
+            for number, member in enumerate(members_of(path, file, 0, about.st_size)):
                 if number == MAX_MEMBERS:
                     raise BadDataset(f"{path}: more than {MAX_MEMBERS:,} members; the rest is left out")
                 sample.add(member, file)
@@ -146,7 +157,7 @@ class _Sample:
     def add(self, member: tarfile.TarInfo, file: BinaryIO) -> None:
         """Take the next member of the shard up."""
         folder, _, name = member.name.rpartition("/")
-        if name.startswith("."):
+        if name.startswith(".") or member.isdir():
             return
         key, suffix = f"{folder}/{name.partition('.')[0]}", os.path.splitext(name)[1].lower()
         if key != self.key:
@@ -154,7 +165,7 @@ class _Sample:
             self.key = key
         if suffix in self.suffixes and self.image is None:
             self.image = member
-        elif suffix in LABELS and member.size <= MAX_LABEL_BYTES:
+        elif suffix in LABELS and member.isfile() and member.size <= MAX_LABEL_BYTES:
             file.seek(member.offset_data)
             self.labels[suffix] = _class_name(suffix, file.read(member.size))
         else:
@@ -164,8 +175,16 @@ class _Sample:
         """Hand the image over with its class."""
         if self.image is not None:
             label = next((self.labels[suffix] for suffix in LABELS if self.labels.get(suffix)), "")
-            self.shard.images.append((self.image.name, self.image.offset_data, self.image.size, label))
+            place = (self.image.name, self.image.offset_data, self.image.size)
+            self.shard.images.append(_Image(*place, label, _problem(self.image)))
         self.image, self.labels = None, {}
+
+
+def _problem(member: tarfile.TarInfo) -> str | None:
+    """Return why a member has no bytes of its own, None for a file."""
+    if member.issym() or member.islnk():
+        return f"a link to {printable(member.linkname)}; links in a tar are not followed"
+    return None if member.isfile() else "not an ordinary file"
 
 
 def _class_name(suffix: str, data: bytes) -> str:

@@ -5,13 +5,16 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from model.data.mapped import BadDataset
+from model.data.sources import printable
 
-__all__ = ["archive_errors", "ends", "files_of", "members"]
+__all__ = ["archive_errors", "ends", "files_of", "members", "members_of"]
 
-MAX_HEADER = 1 << 20  # bytes of one header; a long name, or a list of attributes, has a few hundred
+# Bytes of one header; a long name, or a list of attributes, has a few hundred. Python before 3.11.10 and 3.12.6 can be
+# made to take the square of it in time and in memory (CVE-2024-6232).
+MAX_HEADER = 1 << 14
 
 
 def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
@@ -29,10 +32,15 @@ def members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 
 def files_of(path: Path, file: BinaryIO, start: int, stop: int) -> Iterator[tarfile.TarInfo]:
-    """The files of the uncompressed tar in bytes `start` to `stop`; their offsets count from the file's beginning.
+    """The members of `members_of` that are files: no folders, links or devices."""
+    return (member for member in members_of(path, file, start, stop) if member.isfile())
 
-    Raises BadDataset for a member that reaches beyond `stop`, and where a header is damaged: tarfile ends in silence
-    at what is no header. Raises tarfile.TarError, too, as for a header of more than MAX_HEADER bytes.
+
+def members_of(path: Path, file: BinaryIO, start: int, stop: int) -> Iterator[tarfile.TarInfo]:
+    """All members of the uncompressed tar in bytes `start` to `stop`; offsets count from the file's beginning.
+
+    Raises BadDataset for a member that reaches beyond `stop`, for a sparse file, and where a header is damaged: tarfile
+    ends in silence at what is no header. Raises tarfile.TarError, too, as for a header of more than MAX_HEADER bytes.
     """
     end = start
     file.seek(start)
@@ -40,12 +48,13 @@ def files_of(path: Path, file: BinaryIO, start: int, stop: int) -> Iterator[tarf
         for member in members(tar):
             if member.offset >= stop:
                 break
+            if member.issparse():  # its size is that of the whole, of which the holes are not in the tar
+                raise BadDataset(f"{path}: {printable(member.name)} is a sparse file; make the tar without --sparse")
             if member.offset_data + member.size > stop:
-                raise BadDataset(f"{path}: ends within {member.name}; the download is not complete")
-            end = member.offset_data
-            if member.isfile():
-                end += -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                yield member
+                raise BadDataset(f"{path}: ends within {printable(member.name)}; the download is not complete")
+            end = tar.offset
+            yield member
+            cast(Any, tar).members.clear()  # else it keeps them all: a GB for a million
     file.seek(end)
     if file.read(min(tarfile.BLOCKSIZE, max(0, stop - end))).strip(b"\0"):
         raise BadDataset(f"{path}: damaged at byte {end:,}")
@@ -77,8 +86,9 @@ def archive_errors(path: Path) -> Iterator[None]:
         yield
     except BadDataset:
         raise
-    except (tarfile.TarError, EOFError, zlib.error, ValueError, RecursionError) as error:
-        # tarfile raises the last two for numbers that are none, and for headers that follow one another without end
+    except (tarfile.TarError, EOFError, zlib.error, ValueError, RecursionError, IndexError, OverflowError) as error:
+        # tarfile raises the last four: for numbers that are none, headers that follow one another without end, a list
+        # of a sparse file's parts that is cut short, and sizes beyond all files
         raise BadDataset(f"{path}: not a whole archive ({error})") from error
     except OSError as error:
         raise BadDataset(f"{path}: {error.strerror or error}") from error

@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,6 +154,101 @@ def test_a_shard_that_goes_away_while_it_is_listed_is_an_item(tmp_path: Path, mo
     paths = [write(tmp_path / "a.tar", ("1.jpg", photo(1))), tmp_path / "b.tar"]
     monkeypatch.setattr("model.data.folders.shards_at", lambda _: (paths, Counter()))
     assert [item.skipped for item in opened(tmp_path).read(0, 9)] == [None, "No such file or directory"]
+
+
+def test_a_pipe_called_tar_is_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", ("1.jpg", photo(1)))
+    os.mkfifo(tmp_path / "b.tar")
+    assert [item.skipped for item in opened(tmp_path).read(0, 9)] == [
+        None,
+        "not a whole archive (not an ordinary file)",
+    ]
+
+
+def special(path: Path, *members: tuple[str, bytes, str]) -> Path:
+    """A tar of what are no files: name, type and where a link leads; and a last file."""
+    with tarfile.open(path, "w") as tar:
+        for name, kind, target in members:
+            about = tarfile.TarInfo(name)
+            about.type, about.linkname = kind, target
+            tar.addfile(about)
+        last = tarfile.TarInfo("last.jpg")
+        last.size = len(photo(1))
+        tar.addfile(last, io.BytesIO(photo(1)))
+    return path
+
+
+def test_links_in_a_tar_are_items_without_an_image_and_folders_are_none(tmp_path: Path) -> None:
+    hard = ("2.jpg", tarfile.LNKTYPE, "last.jpg")
+    soft = ("3.jpg", tarfile.SYMTYPE, "/etc/\x1b[2Jpasswd")
+    others = [("4.jpg", tarfile.CHRTYPE, ""), ("5.cls", tarfile.SYMTYPE, "x"), ("dir.jpg", tarfile.DIRTYPE, "")]
+    source = opened(special(tmp_path / "a.tar", hard, soft, *others))
+    assert [(item.name, item.skipped) for item in source.read(0, 9, known=())] == [
+        ("a.tar/2.jpg", "a link to last.jpg; links in a tar are not followed"),
+        ("a.tar/3.jpg", "a link to /etc/\\x1b[2Jpasswd; links in a tar are not followed"),
+        ("a.tar/4.jpg", "not an ordinary file"),
+        ("a.tar/last.jpg", None),
+    ]
+    assert source.ignored == {".cls": 1}
+
+
+def test_a_reason_is_one_printable_line_of_text(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.tar", ("1.jpg", photo(1)), ("\udcff\x1b[2J.jpg", photo(2)))
+    os.truncate(whole, opened(whole).images[1].offset + 5)
+    assert opened(whole).read(1, 2)[0].skipped == "ends within \\xff\\x1b[2J.jpg; the download is not complete"
+
+
+def header(name: str, kind: bytes, *values: tuple[int, bytes]) -> bytes:
+    """A header with these bytes at these places, whose sum is right."""
+    about = tarfile.TarInfo(name)
+    about.type = kind
+    block = bytearray(about.tobuf(tarfile.GNU_FORMAT))
+    for place, value in values:
+        block[place : place + len(value)] = value
+    block[148:156] = b"%06o\0 " % (sum(block[:148]) + sum(b" " * 8) + sum(block[156:]))
+    return bytes(block)
+
+
+def test_a_sparse_file_is_told_because_its_holes_are_not_in_the_tar(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.tar", ("1.jpg", photo(1)), ("2.jpg", bytes(600)))
+    data = bytearray(whole.read_bytes())
+    parts, size = b"00000000000\0" + b"00000001130\0", b"00004553207\0"  # 600 bytes; the whole has more than the tar
+    block = header("2.jpg", tarfile.GNUTYPE_SPARSE, (124, b"00000001130\0"), (386, parts), (483, size))
+    at = opened(whole).images[1].offset - 512
+    data[at : at + 512] = block
+    whole.write_bytes(data)
+    assert [item.skipped for item in opened(whole).read(0, 9)] == [
+        None,
+        "2.jpg is a sparse file; make the tar without --sparse",
+    ]
+
+
+def test_a_list_of_a_sparse_files_parts_that_is_cut_short_is_an_item(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.tar", ("1.jpg", photo(1)))
+    os.truncate(whole, opened(whole).images[0].offset + -(-len(photo(1)) // 512) * 512)
+    with whole.open("ab") as file:
+        file.write(header("2.jpg", tarfile.GNUTYPE_SPARSE, (482, b"\1")))
+    assert "not a whole archive" in str(opened(whole).read(1, 2)[0].skipped)
+
+
+def test_a_size_beyond_all_files_is_an_error_of_the_archives(tmp_path: Path) -> None:
+    file = tmp_path / "a.tar"
+    file.write_bytes(header("1.jpg", b"Z", (124, b"\x80\0\1" + bytes(9))) + bytes(1024))
+    with pytest.raises(BadDataset, match="not a whole archive"), tars.archive_errors(file), tarfile.open(file) as tar:
+        list(tars.members(tar))
+
+
+def test_members_are_forgotten_when_they_are_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.tar", *((f"{n}.jpg", b"x") for n in range(50)))
+    kept, really = list[int](), tarfile.TarFile.next
+
+    def counted(tar: Any) -> tarfile.TarInfo | None:
+        kept.append(len(tar.members))
+        return really(tar)
+
+    monkeypatch.setattr(tarfile.TarFile, "next", counted)
+    assert len(opened(tmp_path).images) == 50
+    assert max(kept) <= 1
 
 
 def test_states_are_others_when_their_shard_has_changed(tmp_path: Path) -> None:
