@@ -14,6 +14,7 @@ MAX_ROWS = 20_000_000
 MAX_COLUMNS = 1_000
 MAX_LINE = 1 << 16  # characters of a line of CSV, or of a value of Parquet
 AT_ONCE = 10_000  # rows of Parquet in memory
+SHOWN = 40  # characters of a column's name in a message
 MAX_FOOTER = 1 << 26  # bytes, and parts, that Parquet's description of itself may have
 
 
@@ -66,8 +67,9 @@ def parquet_rows(file: Path) -> Iterator[Row]:
                     number += 1
                     named = {name.strip().lower(): value for name, value in values.items()}
                     yield Row(number, *(_text(file, number, name, named.get(name)) for name in COLUMNS))
-    except (ArrowException, OSError) as error:
-        raise BadDataset(f"{file}: not a Parquet file that can be read: {str(error).splitlines()[0]}") from error
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        why = "" if isinstance(error, UnicodeDecodeError) else next(iter(str(error).splitlines()), "")
+        raise BadDataset(f"{file}: not a Parquet file that can be read: {why or 'a text that is not UTF-8'}") from error
 
 
 def _lines(file: Path, opened: IO[str]) -> Iterator[tuple[int, str]]:
@@ -97,7 +99,7 @@ def _places(file: Path, header: Sequence[str]) -> list[int | None]:
     if twice := [name for name in COLUMNS if names.count(name) > 1]:
         raise BadDataset(f"{file}: two columns are called {twice[0]}")
     if "path" not in names:
-        there = ", ".join(repr(name) for name in header[:5]) or "none"
+        there = ", ".join(repr(name[:SHOWN]) for name in header[:5]) or "none"
         raise BadDataset(f"{file}: no column called path, but {there}; path, label and id are read")
     return [names.index(name) if name in names else None for name in COLUMNS]
 

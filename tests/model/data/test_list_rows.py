@@ -39,6 +39,7 @@ def test_csv_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
             "file,label\nx,y\n",
             "no column called path, but 'file', 'label'; path",
         ),
+        ("x" * 5000 + "\n", f"no column called path, but '{'x' * 40}'; path"),
         ("path,path\n", "two columns are called path"),
         ("path,label\nx.jpg\n", "line 2: 1 values for 2 columns"),
         ("path\nx.jpg\na,b\n", "line 3: 2 values for 1 columns"),
@@ -87,6 +88,15 @@ def test_damaged_parquet_is_refused_in_one_line(tmp_path: Path, kept: int) -> No
     with pytest.raises(BadDataset, match=r"list\.parquet: not a Parquet file that can be read: ") as caught:
         list(parquet_rows(file))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_parquet_with_a_text_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = table(tmp_path, path=["abcd.jpg", "efgh.jpg"])
+    file.write_bytes(file.read_bytes().replace(b"efgh", b"\xffgh."))
+    with pytest.raises(
+        BadDataset, match=r"list\.parquet: not a Parquet file that can be read: a text that is not UTF-8$"
+    ):
+        list(parquet_rows(file))
 
 
 def test_rows_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
