@@ -14,7 +14,7 @@ from model.data.shards import shard_source, shards_at
 from model.data.sources import Report, printable
 from model.preprocess import ACCEPTED
 
-__all__ = ["encoded_source", "folder_source", "open_source", "part"]
+__all__ = ["check_fit", "encoded_source", "folder_source", "open_source", "part"]
 
 
 def folder_source(
@@ -67,10 +67,15 @@ def open_source(
     path = Path(path)
     if (path / "meta.json").is_file():
         packed = PackedSet.open(path)
-        if packed.size != size:
-            raise BadDataset(f"{path}: images of {packed.size} pixels where the network's recipe stores {size}")
+        check_fit(packed, size)
         return packed_source(packed, split)
     return encoded_source(part(path, split), size, report=report)
+
+
+def check_fit(packed: PackedSet, size: int) -> None:
+    """Raise BadDataset for a packed dataset whose images are not `size` pixels wide."""
+    if packed.size != size:
+        raise BadDataset(f"{packed.path}: images of {packed.size} pixels where the network's recipe stores {size}")
 
 
 def _images(root: Path, found: Listing, labels: dict[str, int]) -> Iterator[EncodedImage]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from model.data.folders import folder_source, part
+from model.data.folders import check_fit, encoded_source, part
 from model.data.packed import BadDataset, PackedSet
 from model.data.rows import packed_source
 from model.data.sources import Report, Source
@@ -29,12 +29,13 @@ def held_out_split(path: Path, size: int, report: Report = lambda *_: None) -> S
     """
     if (path / "meta.json").is_file():
         packed = PackedSet.open(path)
+        check_fit(packed, size)
         names = [name for name in VALIDATION if name in packed.splits and len(packed.split(name))]
         return packed_source(packed, names[0]) if names else None
     if part(path, "train") != path:
         for folder in (path / name for name in VALIDATION if (path / name).is_dir()):
             with suppress(BadDataset):  # no images: an index of the training images is still wanted
-                return folder_source(folder, size, report=report)
+                return encoded_source(folder, size, report=report)
     return None
 
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from model.data.held_out import chosen, held_out_split, kept_out
+from model.data.packed import BadDataset
 from model.data.packing import pack
 from model.data.rows import ArraySource
 from tests.images import encoded, photograph
+from tests.model.data.test_shards import write as shard
 
 NAMES = [f"{n:04}.png" for n in range(1000)]
 
@@ -65,6 +67,20 @@ def test_a_folders_subfolder_is_used_where_another_is_for_training(tmp_path: Pat
     assert [name for name, _, _ in found.entries()] == ["dog/b.png"]
     assert found.classes == ("dog",)
     assert held_out_split(tmp_path / "train", 8) is None
+
+
+def test_shards_beside_those_for_training_are_used(tmp_path: Path) -> None:
+    for split, names in (("train", ["a.png"]), ("val", ["b.png", "c.png"])):
+        shard(tmp_path / split / "0.tar", *((name, encoded(photograph())) for name in names))
+    found = held_out_split(tmp_path, 8)
+    assert found is not None
+    assert [name for name, _, _ in found.entries()] == ["0.tar/b.png", "0.tar/c.png"]
+
+
+def test_a_packed_dataset_of_other_pixels_is_refused(tmp_path: Path) -> None:
+    pack(tmp_path / "packed", {name: source([f"{name}.png"], name) for name in ("train", "val")})
+    with pytest.raises(BadDataset, match="images of 8 pixels where the network's recipe stores 9"):
+        held_out_split(tmp_path / "packed", 9)
 
 
 def test_a_class_called_test_is_no_split(tmp_path: Path) -> None:
