@@ -52,8 +52,8 @@ def check_readable(source: Source, gone: Iterable[str]) -> None:
     problems = {image.name: image.problem for image in source.images if image.problem is not None}
     for name in gone if problems else ():
         parts = name.split("/")
-        for depth in range(1, len(parts)):
-            if (place := "/".join(parts[:depth])) in problems:
+        for place in (".", *("/".join(parts[:depth]) for depth in range(1, len(parts)))):
+            if place in problems:
                 raise Refused(
                     f"{place}: {problems[place]}; {name} and all else that was found in it would be dropped: "
                     "make it readable, or take it out of the collection"

@@ -1,6 +1,9 @@
 """A bundle is brought up to date: what is new is embedded, and nothing else is."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,6 +148,26 @@ def test_what_cannot_be_added_is_refused_and_what_is_there_stays(config: Config,
     with pytest.raises(BadDataset, match="images of 20 pixels where the network's recipe stores 18"):
         job(replace(add, add=tmp_path / "packed"))
     assert names(config.bundle) == before
+
+
+def test_what_a_dying_disk_does_not_list_is_not_dropped(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    job(config)
+    really = os.scandir
+
+    @contextmanager
+    def dying(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        def some(entries: Iterator[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+            yield next(entries)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with really(path) as entries:
+            yield some(entries)
+
+    monkeypatch.setattr("model.data.listing.os.scandir", dying)
+    for again in (config, Config(bundle=config.bundle, missing=True)):
+        with pytest.raises(Refused, match=r"^\.: cannot be looked into: Input/output error; .*would be dropped"):
+            job(again)
+    assert len(names(config.bundle)) == 3
 
 
 def test_what_was_in_a_shard_that_is_damaged_now_is_not_dropped(config: Config, tmp_path: Path) -> None:
