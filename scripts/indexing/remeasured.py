@@ -19,9 +19,12 @@ def remeasured(path: Path, *, as_json: bool) -> str:
         recorded, again = dict(generation.manifest.quality), measure_again(generation)
     if not again or not recorded:
         raise Refused(f"{path}: holds no queries to measure with; build_index.py --held-out keeps some")
-    if as_json:
-        return json.dumps({"recorded": recorded, "again": again, "outside": changed(recorded, again)}, indent=1)
-    return table(recorded, again)
+    try:
+        if as_json:
+            return json.dumps({"recorded": recorded, "again": again, "outside": changed(recorded, again)}, indent=1)
+        return table(recorded, again)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refused(f"{path}: its manifest's quality is not what build_index.py writes ({error!r})") from error
 
 
 def table(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> str:

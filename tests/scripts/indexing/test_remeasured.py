@@ -58,6 +58,12 @@ def test_without_labels_the_table_says_so(tmp_path: Path) -> None:
     assert "no labels" in remeasured(path, as_json=False)
 
 
+def test_a_manifest_edited_by_hand_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = bundle(tmp_path, lambda quality: quality.pop("measured"))
+    with pytest.raises(Refused, match=r"quality is not what build_index.py writes \(KeyError\('measured'\)\)"):
+        remeasured(path, as_json=False)
+
+
 def test_a_bundle_without_queries_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").write_bytes(b"weights")
     build(tmp_path / "bundle", tmp_path / "checkpoint").close()
