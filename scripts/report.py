@@ -14,7 +14,7 @@ from index.queries import Queries
 from model import Embedder, Source, load_checkpoint, open_source
 from model.data.class_names import people_names
 from model.data.held_out import held_out_split
-from model.data.sources import Report
+from model.data.sources import Report, printable
 from model.progress import counting
 from scripts.command import Refused, run
 from scripts.reports.findings import SIX, disagreeing, near_duplicates
@@ -59,7 +59,10 @@ def held_out_reports(
 
 
 def held_out_images(generation: Generation, images: Path, size: int) -> Source | None:
-    """Return a dataset's held-out split, or the images that were kept out of the collection when it was built."""
+    """Return a dataset's held-out split, or the images that were kept out of the collection when it was built.
+
+    Raises BadDataset; Refused where none of these is among `images`.
+    """
     split = held_out_split(images, size)
     if split is not None:
         return split
@@ -67,7 +70,10 @@ def held_out_images(generation: Generation, images: Path, size: int) -> Source |
     if queries is None or queries.source is None:
         return None
     source, names = open_source(images, size), set(queries.names)
-    return source.subset([row for row, (name, _, _) in enumerate(source.entries()) if name in names])
+    rows = [row for row, (name, _, _) in enumerate(source.entries()) if name in names]
+    if names and not rows:
+        raise Refused(f"--images {images}: none of the {len(names)} images that were kept out of {queries.source}")
+    return source.subset(rows)
 
 
 def job(config: Config) -> None:
@@ -78,6 +84,8 @@ def job(config: Config) -> None:
     with closing(Bundle(config.bundle).current()) as generation:
         if len(generation.ids) <= SIX:
             raise Refused(f"{config.bundle}: {len(generation.ids)} images; a report needs more than {SIX}")
+        with files.translated(config.out, Refused, Refused):
+            files.make_folder(config.out)  # now: where it cannot be made is told before minutes of searching
         embedder = Embedder(load_checkpoint(generation.checkpoint), config.device)
         search = open_search(generation, gpus=gpus_of(embedder.device))
         source = held_out_images(generation, config.images, embedder.recipe.stored)
@@ -91,13 +99,13 @@ def job(config: Config) -> None:
             print(f"{section.title}: {section.words[0]}")
             sections.append(section)
             lines.append(its_lines)
-        write(config, generation, sections, itertools.chain.from_iterable(lines))
+        with files.translated(config.out, Refused, Refused):
+            write(config, generation, sections, itertools.chain.from_iterable(lines))
 
 
 def write(config: Config, generation: Generation, sections: list[Section], lines: Iterator[Line]) -> None:
     """Write page.html and findings.csv. Raises OSError."""
-    files.make_folder(config.out)
-    about = f"Generation {generation.number} of {config.bundle}: {len(generation.ids):,} images"
+    about = f"Generation {generation.number} of {printable(str(config.bundle))}: {len(generation.ids):,} images"
     words = [f"{about}, built {generation.manifest.created}."]
     files.replace(config.out / "page.html", page("What the index shows", words, sections).encode())
     with files.replacing(config.out / "findings.csv") as file:

@@ -11,6 +11,8 @@ from scripts.reports.findings import Near
 
 __all__ = ["ratio_chart", "six_and_six"]
 
+LONGEST = 16  # characters of a label: as wide as an image
+
 Labelled = tuple[NDArray[np.uint8], str]  # pixels (H, W, 3) and a label
 
 
@@ -49,7 +51,9 @@ def six_and_six(rows: Sequence[tuple[Labelled, Sequence[Labelled], Sequence[Labe
 
 def _draw(axes: Any, one: Labelled, colour: str) -> None:
     axes.imshow(one[0])
-    axes.text(0.5, -0.04, one[1], fontsize=8, color=colour, ha="center", va="top", transform=axes.transAxes)
+    said = one[1] if len(one[1]) <= LONGEST else f"{one[1][: LONGEST - 3]}..."
+    place = {"ha": "center", "va": "top", "transform": axes.transAxes, "parse_math": False}  # a $ is a $
+    axes.text(0.5, -0.04, said, fontsize=8, color=colour, **place).set_in_layout(False)  # else images make room for it
 
 
 def _png(figure: Any) -> bytes:

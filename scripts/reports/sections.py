@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from index import Generation
 from index.duplicates import FALSE
 from model import Source
+from scripts.command import Refused
 from scripts.reports.charts import ratio_chart
 from scripts.reports.findings import SIX, Disagreeing, Near, duplicate_groups
 from scripts.reports.neighbourhoods import Neighbourhoods
@@ -52,7 +53,8 @@ def held_out(source: Source, classes: Sequence[str]) -> Look:
 
     def look(position: int) -> Shown:
         (item,) = source.read(position, position + 1, ())
-        assert item.thumbnail is not None
+        if item.thumbnail is None:
+            raise Refused(f"{item.name}: {item.skipped}; it could be read when the report began")
         return Shown(item.name, classes[item.label] if item.label >= 0 else NO_LABEL, item.thumbnail)
 
     return look

@@ -1,10 +1,12 @@
 """scripts/report.py on a small bundle: every report is on the page and in the table, and says what is there."""
 
 import csv
+import errno
 import io
 import re
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from index import Bundle, exact, open_search
+from index.queries import Queries
 from model import Embedder
 from model.data import held_out
 from model.data.class_names import people_names
@@ -114,6 +117,31 @@ def test_too_small_an_index_and_no_image_to_search_for_are_refused(tmp_path: Pat
     with pytest.raises(Refused, match="6 images; a report needs more than 6"):
         job(Config(bundle=bundle.path, images=tmp_path / "images", out=tmp_path / "out", device="cpu"))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_written_or_is_not_there_is_refused_before_the_search(
+    tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.report.open_search", lambda *_, **__: None)
+    (tmp_path / "file").touch()
+    config = Config(bundle=tmp_path / "bundle", images=dataset, out=tmp_path / "file" / "out", device="cpu")
+    with pytest.raises(Refused, match=r"file.*: cannot be written: "):
+        job(config)
+    queries = Queries(np.zeros((1, 12), np.float32), ("cat/gone.png",), (None,), "/photos")
+    monkeypatch.setattr(Queries, "read", lambda _: queries)
+    with pytest.raises(Refused, match=r"--images .*val: none of the 1 images that were kept out of /photos"):
+        job(replace(config, images=dataset / "val", out=tmp_path / "out"))
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    config = Config(bundle=build(tmp_path), images=tmp_path / "images", out=tmp_path / "out", device="cpu")
+    monkeypatch.setattr("scripts.report.files.replace", full)
+    monkeypatch.setattr("scripts.report.collection_reports", lambda *_: iter(()))
+    with pytest.raises(Refused, match="no space left"):
+        job(config)
 
 
 def test_no_indexed_image_is_its_own_neighbour_and_evenly_chosen_ones_are_searched_for(tmp_path: Path) -> None:
