@@ -7,6 +7,7 @@ million rows fit once.
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,6 +56,8 @@ def measure(config: Index) -> list[Compared]:
     """Run every form over every number of rows. Raises BadBundle, BadDataset, BadCheckpoint, BadSize, Refused."""
     check_positive(config, "k", "batch", "checked", "rounds")
     memory, compared = bytes_of(config.memory), []
+    if not config.scratch.is_dir():
+        raise Refused(f"--scratch {config.scratch}: not a folder")
     features, queries = inputs(config)
     speed = bandwidth()
     for rows in config.rows or (len(features),):
@@ -114,11 +117,15 @@ def _compared(
             print(f"left out at {rows:,} rows: {form.name}, {why}", file=sys.stderr)
             continue
         print(f"{rows:,} rows: {form.name}", file=sys.stderr)
-        if form.prepare not in build_s:
+        try:
+            if form.prepare not in build_s:
+                with own_process() as process:
+                    build_s[form.prepare] = process.submit(prepared, form, folder).result()
             with own_process() as process:
-                build_s[form.prepare] = process.submit(prepared, form, folder).result()
-        with own_process() as process:
-            measured = process.submit(run, form, folder, config.k, config.batch, config.rounds).result()
+                measured = process.submit(run, form, folder, config.k, config.batch, config.rounds).result()
+        except BrokenExecutor:  # the rows before took hours
+            print(f"left out at {rows:,} rows: {form.name}, whose process was killed (memory?)", file=sys.stderr)
+            continue
         expected = form.expected_ms if form.expected_ms is not None else flat if form.scans else None
         yield _figures(form, measured, truth, features, queries, build_s[form.prepare], expected, config.batch)
 

@@ -199,11 +199,12 @@ def single_requests(
 
     They are timed one after the other, not in turn, because the idle threads of one library would slow the next.
     """
-    lengths = np.einsum("nd,nd->n", generation.all_rows(), generation.all_rows())  # without a copy of the features
+    rows = generation.all_rows()
+    lengths = np.einsum("nd,nd->n", rows, rows)  # without a copy of the features
     requests: list[Work] = [
         lambda: len(embedder(image)[1]),
         lambda: len(searcher.search(query, K).ids),
-        lambda: len(in_numpy(generation.all_rows(), lengths, query, K)),
+        lambda: len(in_numpy(rows, lengths, query, K)),
     ]
     embed, search, numpy = (in_turn({"": request}, rounds, warm_up=3)[""] for request in requests)
     return embed, search, numpy

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -147,6 +148,17 @@ def test_what_does_not_fit_or_is_not_installed_is_left_out_and_named(
     assert "left out at 300 rows: other, which needs no_such_package: pip install -e .[peers]" in said
 
 
+def test_a_form_whose_process_dies_is_left_out_and_the_others_are_not(
+    config: Index, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def dying(_: Path) -> Search:
+        raise BrokenProcessPool
+
+    only(monkeypatch, Form("large", dying, 0), peers(1, 1)[0])
+    assert [row.form for row in measure(config)] == [NUMPY]
+    assert "left out at 300 rows: large, whose process was killed" in capsys.readouterr().err
+
+
 def test_the_truth_is_that_of_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ground_truth, "ROWS", 64)
     features, queries = clustered(ROWS, 0), clustered(20, 1)
@@ -192,6 +204,7 @@ def test_the_memory_of_a_process_is_divided_into_its_own_and_its_files(tmp_path:
         ({"memory": "4GB"}, "'4GB' is no size of memory"),
         ({"features": Path("no such file")}, "no such file: no .npy file of features"),
         ({"rounds": 0}, "--rounds 0: at least 1 is accepted"),
+        ({"scratch": Path("nowhere")}, "--scratch nowhere: not a folder"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_line(changed: dict[str, object], said: str, config: Index) -> None:
