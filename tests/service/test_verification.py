@@ -1,6 +1,8 @@
 """The files of the index are read after the start: one that is not the published one ends readiness."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,11 +17,13 @@ from index import DamagedPart
 from service.app import create_app
 from service.engine import Engine, load_engine
 from service.settings import Settings
+from tests.processes import environment
 from tests.service.bundles import image_file
 from tests.service.conftest import ready
 from tests.service.test_problems import problem
 from tests.waiting import SECONDS, wait_until
 
+ROOT = Path(__file__).parents[2]
 PART = "segments/0001/features.npy"
 DAMAGED = problem(
     503,
@@ -84,11 +88,22 @@ def test_a_file_that_is_not_the_published_one_ends_readiness(
     assert PART in line
 
 
-def test_with_the_setting_every_file_is_read_before_it_is_ready(damaged: Settings, settings: Settings) -> None:
+def test_with_the_setting_every_file_is_read_before_it_is_ready(
+    damaged: Settings, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(DamagedPart, match=f"{PART}: not the file that was published"):
         load_engine(replace(damaged, verify=True))
+    monkeypatch.setattr(Engine, "verify", lambda *_: pytest.fail("read a second time"))
     with ready(create_app(replace(settings, verify=True))) as client:
         assert state(client) == "done"
+
+
+def test_a_process_that_ends_without_closing_does_not_wait_for_the_reading() -> None:
+    """A second Ctrl-C ends it so."""
+    endless = "lambda _: threading.Event().wait(100)"
+    code = f"import threading; from service.verification import Verification; Verification({endless}, print)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 0
 
 
 def test_reading_them_has_the_lowest_priority_and_stops_at_once(
@@ -106,7 +121,6 @@ def test_reading_them_has_the_lowest_priority_and_stops_at_once(
     monkeypatch.setattr(Engine, "verify", endless)
     with ready(create_app(settings)):
         assert reading.wait(SECONDS)
-        assert [thread.daemon for thread in threading.enumerate() if thread.name == "verify"] == [True]
         begun = time.monotonic()
     assert time.monotonic() - begun < 10
     assert niceness == {19}
