@@ -1,5 +1,6 @@
 """Queries are a dataset's held-out split, or a few images that their names choose, the same ones while it grows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,12 @@ def test_a_packed_datasets_split_is_used(tmp_path: Path, splits: tuple[str, ...]
     pack(tmp_path / "packed", made)
     found = held_out_split(tmp_path / "packed", 8)
     assert (found and [name for name, _, _ in found.entries()]) == (first and [f"{first}.png"])
+
+
+def test_a_packed_split_without_images_is_none(tmp_path: Path) -> None:
+    unlabelled = replace(source(["val.png"], "val"), labels=np.array([-1]))  # which packing leaves out
+    pack(tmp_path / "packed", {"train": source(["train.png"], "train"), "val": unlabelled})
+    assert held_out_split(tmp_path / "packed", 8) is None
 
 
 def test_a_folders_subfolder_is_used_where_another_is_for_training(tmp_path: Path) -> None:

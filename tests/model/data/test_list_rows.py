@@ -28,7 +28,7 @@ def table(folder: Path, **columns: Any) -> Path:
 def test_csv_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
     text = '\ufeffsplit, ID ,Path\r\nt,17,"a, b.jpg"\r\n\r\nt, , c.jpg \r\n'
     assert list(csv_rows(csv(tmp_path, text))) == [Row(2, "a, b.jpg", "", "17"), Row(4, "c.jpg", "", "")]
-    assert list(csv_rows(csv(tmp_path, "path,label\nx.jpg,frog"))) == [Row(2, "x.jpg", "frog", "")]
+    assert list(csv_rows(csv(tmp_path, "\ufeffpath,label\nx.jpg,frog"))) == [Row(2, "x.jpg", "frog", "")]
 
 
 @pytest.mark.parametrize(
