@@ -92,6 +92,16 @@ def test_generations_are_listed_gone_back_to_checked_and_deleted(
     assert [one.number for one in Bundle(config.bundle).generations()] == [1]
 
 
+def test_verify_reads_every_byte(config: Config) -> None:
+    job(config)
+    file = config.bundle / "generations/0001/segments/0001/features.npy"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BadBundle, match=r"features\.npy: not the file that was published"):
+        job(Config(bundle=config.bundle, verify=True))
+
+
 def test_a_damaged_generation_is_listed_and_can_be_gone_back_from(
     config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
