@@ -18,7 +18,7 @@ import numpy as np
 import files
 from index.catalogue_writer import Merged, write_catalogue
 from index.generation import CATALOGUE, CHECKPOINT, REMOVED, Generation
-from index.layout import Layout, prepare
+from index.layout import PROJECTION, Layout, prepare
 from index.manifest import MANIFEST, BadBundle, Manifest, Part, fingerprint
 from index.plan import Leaving, Plan
 from index.segment_writer import write_segment
@@ -30,7 +30,6 @@ __all__ = ["Measure", "assemble", "copied", "measure"]
 MOST_DEAD = 0.2  # share of the segments' rows: with more, the living ones are copied into one segment
 MOST_SEGMENTS = 8  # each is searched on its own
 ANEW = {CATALOGUE, REMOVED}  # that each generation has of its own
-PROJECTION = "projection.npy"  # by index.layout.prepare, of the first segment
 
 Measure = Callable[[Generation], Mapping[str, Any]]  # the finished generation before it is published -> its quality
 

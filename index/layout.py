@@ -24,7 +24,7 @@ from index.scans.scan import Rows
 from index.search import Search, threads
 from index.stored import mapped_array
 
-__all__ = ["Layout", "flat_search", "open_search", "prepare"]
+__all__ = ["FEATURES", "IDS", "PROJECTION", "Layout", "flat_search", "open_search", "prepare"]
 
 PROJECTION, FEATURES, IDS, LENGTHS = "projection.npy", "features.npy", "ids.npy", "lengths.npy"
 COMPONENTS = 512  # that are looked for

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.database import Database
+from index.layout import FEATURES, IDS
 from index.manifest import BadBundle
 from index.stored import mapped_array
 
 __all__ = ["FEATURES", "IDS", "SEGMENTS", "THUMBNAILS", "Segment", "folder"]
 
 SEGMENTS = "segments"
-FEATURES, IDS, THUMBNAILS = "features.npy", "ids.npy", "thumbnails.sqlite"
+THUMBNAILS = "thumbnails.sqlite"
 
 
 def folder(name: str) -> str:
