@@ -9,11 +9,14 @@ from importlib.metadata import version
 import numpy as np
 from fastapi import FastAPI
 
-from service import errors, operations, page, routes
+from service import errors, operations, page
 from service.engine import Engine, load_engine
+from service.lease import Lease, Served
 from service.metrics import Measured, Metrics
+from service.routes import ask, images
 from service.settings import Settings
 from service.uploads import BodyLimit
+from service.verification import Verification
 from service.workers import Workers
 
 __all__ = ["create_app"]
@@ -45,7 +48,7 @@ def create_app(
     )
     app.state.workers, app.state.metrics, app.state.rng = None, Metrics(), np.random.default_rng()
     app.state.max_k = settings.max_k
-    for router in (routes.router, operations.router, page.router):
+    for router in (ask.router, images.router, operations.router, page.router):
         app.include_router(router)
     app.mount("/static", page.files())
     errors.install(app)
@@ -66,7 +69,9 @@ def _loading(
             failed(error)
             return
         app.state.metrics.serving(engine)
-        app.state.workers = Workers(engine, app.state.metrics, settings)
+        verify = None if settings.verify else engine.verify  # then `load` has done it
+        served = Served(engine, Verification(verify, app.state.metrics.verification.state))
+        app.state.workers = Workers(Lease(served), app.state.metrics, settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

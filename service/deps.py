@@ -1,5 +1,6 @@
 """The routes' dependencies: the workers, and parameters that may be form fields or in the query string."""
 
+from collections.abc import AsyncIterator
 from enum import IntEnum
 from typing import Annotated, Literal
 
@@ -43,7 +44,7 @@ class Views(IntEnum):
     TEN = 10
 
 
-def loaded(request: Request) -> Workers:
+async def loaded(request: Request) -> Workers:
     """Return the workers, whatever their index is worth. Raises NotReady while the engine is being loaded."""
     found: Workers | None = request.app.state.workers
     if found is None:
@@ -51,24 +52,26 @@ def loaded(request: Request) -> Workers:
     return found
 
 
-def workers(loaded: Annotated[Workers, Depends(loaded)]) -> Workers:
+async def workers(loaded: Annotated[Workers, Depends(loaded)]) -> Workers:
     """Return the workers. Raises NotReady, and DamagedIndex: wrong answers are worse than none."""
-    if loaded.verification.damaged is not None:
-        raise DamagedIndex(loaded.verification.damaged)
+    damaged = loaded.lease.current.verification.damaged
+    if damaged is not None:
+        raise DamagedIndex(damaged)
     return loaded
 
 
-def engine(workers: Annotated[Workers, Depends(workers)]) -> Engine:
-    """Return the engine, for the methods that any thread may call."""
-    return workers.engine
+async def engine(workers: Annotated[Workers, Depends(workers)]) -> AsyncIterator[Engine]:
+    """Give the engine in use, and hold it until the route has made its answer."""
+    with workers.lease.hold() as served:
+        yield served.engine
 
 
-def metrics(request: Request) -> Metrics:
+async def metrics(request: Request) -> Metrics:
     found: Metrics = request.app.state.metrics
     return found
 
 
-def rng(request: Request) -> np.random.Generator:
+async def rng(request: Request) -> np.random.Generator:
     found: np.random.Generator = request.app.state.rng
     return found
 
@@ -76,14 +79,14 @@ def rng(request: Request) -> np.random.Generator:
 # A parameter in the query string wins over a form field. OpenAPI shows the form field only.
 
 
-def top_k(
+async def top_k(
     top_k: Annotated[int, Form(ge=1, le=MOST, description="number of classes in the answer, most probable first")] = 5,
     in_query: Annotated[int | None, Query(alias="top_k", ge=1, le=MOST, include_in_schema=False)] = None,
 ) -> int:
     return top_k if in_query is None else in_query
 
 
-def views(
+async def views(
     views: Annotated[
         Views,
         Form(description="1: the central crop; 10: the mean over ten crops (corners, centre and their mirror images)"),
@@ -93,7 +96,7 @@ def views(
     return views if in_query is None else in_query
 
 
-def k(
+async def k(
     request: Request,
     k: Annotated[
         int,
@@ -108,7 +111,7 @@ def k(
     return asked
 
 
-def exactness(
+async def exactness(
     exactness: Annotated[
         Asked,
         Form(
@@ -121,7 +124,7 @@ def exactness(
     return exactness if in_query is None else in_query
 
 
-def image_id(
+async def image_id(
     image_id: Annotated[
         int | None, Form(ge=0, le=LARGEST, description="id of an indexed image, in place of `file`")
     ] = None,
@@ -132,7 +135,7 @@ def image_id(
 
 LoadedDep = Annotated[Workers, Depends(loaded)]
 WorkersDep = Annotated[Workers, Depends(workers)]
-EngineDep = Annotated[Engine, Depends(engine)]
+EngineDep = Annotated[Engine, Depends(engine, scope="function")]
 MetricsDep = Annotated[Metrics, Depends(metrics)]
 RandomDep = Annotated[np.random.Generator, Depends(rng)]
 ImageUpload = Annotated[UploadFile, File(description=FORMATS)]

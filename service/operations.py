@@ -33,7 +33,8 @@ async def readyz(_: deps.WorkersDep) -> schemas.Ready:
 @router.get("/version", responses=documented(NotReady), summary="Which network and which index are in use?")
 async def version(workers: deps.LoadedDep) -> schemas.Version:
     """Fingerprints (SHA-256) of the network and of the index, where they run, and what the answers are worth."""
-    engine = workers.engine
+    served = workers.lease.current
+    engine = served.engine
     manifest, checkpoint = engine.manifest, engine.checkpoint
     return schemas.Version(
         version=installed("fc7"),
@@ -57,7 +58,7 @@ async def version(workers: deps.LoadedDep) -> schemas.Version:
             removed=engine.removed,
             layout=schemas.Layout(**manifest.index),
             recall={mode: schemas.Recall(**asdict(recall)) for mode, recall in engine.recall.items()},
-            verification=workers.verification.state,
+            verification=served.verification.state,
             fingerprints={**manifest.inputs, **{name: part.sha256 for name, part in manifest.parts.items()}},
         ),
     )

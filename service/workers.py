@@ -17,11 +17,12 @@ from fastapi import UploadFile
 from numpy.typing import NDArray
 
 from service.background import step_back
-from service.engine import Engine, Inference, Nearest
+from service.engine import Engine, Inference, Nearest, Predicted
 from service.errors import Busy
+from service.lease import Lease
 from service.metrics import Metrics
 from service.settings import Settings
-from service.verification import Verification
+from service.stages import stage
 
 __all__ = ["Workers"]
 
@@ -30,60 +31,63 @@ T = TypeVar("T")
 
 
 class Workers:
-    """An engine and the threads that use it. The methods are for one event loop."""
+    """The generation in use, and the threads that use it. The methods are for one event loop."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, settings: Settings) -> None:
-        self.engine = engine
+    def __init__(self, lease: Lease, metrics: Metrics, settings: Settings) -> None:
+        self.lease = lease
         self._metrics = metrics
         self._max_in_flight, self._in_flight = settings.max_in_flight, 0
         self._max_slow, self._searching = settings.max_slow, 0
         self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow", initializer=step_back, initargs=(5,))
-        verify = None if settings.verify else engine.verify  # then load_engine has done it
-        self.verification = Verification(verify, metrics.verification.state)
 
-    async def infer_upload(self, upload: UploadFile, job: Callable[[NDArray[np.uint8]], T]) -> T:
-        """Decode an upload and return `job` of its stored image (S, S, 3). Raises BadImage, TooManyPixels, Busy."""
-        with self._admitted():
-            return await self._run(self._network, self._timed(job), await self._decoded(upload))
+    async def decode(self, engine: Engine, upload: UploadFile) -> NDArray[np.uint8]:
+        """Decode an upload: (S, S, 3). Raises BadImage, TooManyPixels."""
+        with stage("decode"):
+            image = await self._run(self._decoders, lambda file: engine.prepare(file.read()), upload.file)
+        self._metrics.decoded.inc()
+        return image
 
-    async def infer_indexed(self, image_id: int, job: Callable[[int], T]) -> T:
-        """Return `job` of an image id. Raises NoSuchImage, Busy."""
-        with self._admitted():
-            return await self._run(self._network, self._timed(job), image_id)
+    async def infer(self, engine: Engine, image: NDArray[np.uint8]) -> Inference:
+        """Return the network's output for a stored image (S, S, 3)."""
+        return await self._run(self._network, self._timed(engine.infer), image)
 
-    async def nearest(self, asked: UploadFile | int, k: int, *, measured: bool) -> tuple[Inference, Nearest]:
-        """Return what the network says of an upload or of an indexed image, and the k nearest indexed images.
+    async def ten_views(self, engine: Engine, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return probabilities (classes,) of a stored image (S, S, 3), the mean over ten views."""
+        return await self._run(self._network, self._timed(engine.ten_views), image)
 
-        measured: without a proof, where that is faster. Raises what the two methods above raise; Busy, too, when the
-        query is hard and too many others are.
+    async def predicted(self, engine: Engine, image_id: int) -> Predicted:
+        """Return what the network sees in an indexed image. Raises NoSuchImage."""
+        return await self._run(self._network, self._timed(lambda row: engine.predicted(np.array([row]))[0]), image_id)
+
+    async def nearest(
+        self, engine: Engine, asked: NDArray[np.uint8] | int, k: int, *, measured: bool
+    ) -> tuple[Inference, Nearest]:
+        """Return what the network says of a stored or an indexed image, and the k nearest indexed images.
+
+        measured: without a proof, where that is faster. Raises NoSuchImage; Busy when the query is hard and too many
+        others are.
         """
-        engine = self.engine
 
         def quick(infer: Callable[[], Inference]) -> tuple[Inference, Nearest | None]:
             inference = infer()
             return inference, engine.quick(inference.features, k, measured=measured)
 
-        with self._admitted():
-            if isinstance(asked, int):
-                infer = partial(engine.infer_stored, asked)
-            else:
-                infer = partial(engine.infer, await self._decoded(asked))
-            inference, nearest = await self._run(self._network, self._timed(quick), infer)
-            if nearest is None:
-                nearest = await self._slowly(inference.features, k)
-            self._metrics.neighbours.labels(nearest.exactness).inc()
-            return inference, nearest
+        infer = partial(engine.infer_stored, asked) if isinstance(asked, int) else partial(engine.infer, asked)
+        inference, nearest = await self._run(self._network, self._timed(quick), infer)
+        if nearest is None:
+            nearest = await self._slowly(engine, inference.features, k)
+        self._metrics.neighbours.labels(nearest.exactness).inc()
+        return inference, nearest
 
     def close(self) -> None:
-        """Wait for the jobs that run, drop those that wait, and close the engine."""
-        self.verification.close()
+        """Wait for the jobs that run, drop those that wait, and close the generation in use."""
         for pool in (self._decoders, self._network, self._slow):
             pool.shutdown(cancel_futures=True)
-        self.engine.close()
+        self.lease.current.close()
 
-    async def _slowly(self, features: NDArray[np.float32], k: int) -> Nearest:
+    async def _slowly(self, engine: Engine, features: NDArray[np.float32], k: int) -> Nearest:
         if self._searching >= self._max_slow:
             raise Busy(
                 f"{self._searching} slow searches are in progress, which is the maximum; "
@@ -92,18 +96,14 @@ class Workers:
         self._searching += 1
         try:
             with self._metrics.slow.time():
-                answers = await self._run(self._slow, partial(self.engine.slow, features), k)
+                answers = await self._run(self._slow, partial(engine.slow, features), k)
         finally:
             self._searching -= 1
-        return await self._run(self._network, self.engine.described, answers)
-
-    async def _decoded(self, upload: UploadFile) -> NDArray[np.uint8]:
-        image = await self._run(self._decoders, lambda file: self.engine.prepare(file.read()), upload.file)
-        self._metrics.decoded.inc()
-        return image
+        return await self._run(self._network, engine.described, answers)
 
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
+    def admitted(self) -> Iterator[None]:
+        """Count a request in flight. Raises Busy."""
         if self._in_flight >= self._max_in_flight:
             raise Busy(f"{self._in_flight} requests are being answered, which is the maximum; try again in a moment")
         self._in_flight += 1

@@ -24,7 +24,7 @@ def test_the_public_names_are_the_imported_ones(package: str) -> None:
         assert owner.__module__.startswith(f"{package}."), f"{name} is not {package}'s own"
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "service").glob("*.py")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted((ROOT / "service").rglob("*.py")), ids=lambda file: file.name)
 def test_the_service_uses_public_names_only(file: Path) -> None:
     used = [node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
     assert not [name for name in used if name and name.startswith(("model.", "index."))]

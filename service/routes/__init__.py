@@ -1,0 +1,1 @@
+"""The routes that answer questions about images, by subject."""
