@@ -1,4 +1,8 @@
-"""How long the stages of one request took: read, decode, queue, forward, search, rerank."""
+"""What is known of one request while it is answered: its id, how long its stages took, and what answered it.
+
+Observed begins a record in the request's context; whoever does the work adds to it. A job in another thread or process
+returns its seconds, and the request's own task records them. Outside a request all this does nothing.
+"""
 
 import secrets
 import time
@@ -6,24 +10,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
-__all__ = ["Record", "begin", "record", "request_id", "stage"]
+__all__ = ["STAGES", "Record", "Stage", "begin", "note", "record", "request_id", "stage"]
+
+# read: the body arrives.  decode: waiting for a decoder included.  queue: waiting for the network.  forward: the whole
+# batch's pass.  search: proposals, of the whole batch.  rerank: their exact distances, in the slow lane too.
+Stage = Literal["read", "decode", "queue", "forward", "search", "rerank"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
-@dataclass
+@dataclass(slots=True)
 class Record:
-    """What is known of one request."""
+    """One request."""
 
-    request_id: str = field(default_factory=lambda: secrets.token_hex(8))
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage
+    request_id: str
+    begun: float = field(default_factory=time.perf_counter)
+    stages: list[tuple[Stage, float, float]] = field(default_factory=list)  # stage, end (perf_counter), seconds
+    batch: int | None = None  # images in the network's pass
+    generation: int | None = None  # of the index
+    exactness: str | None = None
+    problem: str | None = None  # the last part of the problem's type
+
+    def seconds(self) -> dict[Stage, float]:
+        """Return the seconds of each stage that there was, in order. Images decoded side by side are added up."""
+        found: dict[Stage, float] = {}
+        for name in STAGES:
+            parts = [seconds for one, _, seconds in self.stages if one == name]
+            if parts:
+                found[name] = sum(parts)
+        return found
 
 
 _CURRENT: ContextVar[Record | None] = ContextVar("record", default=None)
 
 
-def begin() -> Record:
-    """Start the record of a request, in its context."""
-    found = Record()
+def begin(request_id: str | None = None) -> Record:
+    """Start the record of a request in its context, with an id of its own unless it brings one."""
+    found = Record(request_id or secrets.token_hex(8))
     _CURRENT.set(found)
     return found
 
@@ -34,14 +58,29 @@ def request_id() -> str | None:
     return found.request_id if found else None
 
 
-def record(name: str, seconds: float) -> None:
-    """Add to a stage of this context's request. Outside a request it does nothing."""
+def record(name: Stage, seconds: float) -> None:
+    """Add a stage that has just ended."""
     if found := _CURRENT.get():
-        found.seconds[name] = found.seconds.get(name, 0.0) + seconds
+        found.stages.append((name, time.perf_counter(), seconds))
+
+
+def note(
+    *,
+    batch: int | None = None,
+    generation: int | None = None,
+    exactness: str | None = None,
+    problem: str | None = None,
+) -> None:
+    """Say what answers this request: images in its pass, the index's generation, how exact, with which problem."""
+    if found := _CURRENT.get():
+        found.batch = found.batch if batch is None else batch
+        found.generation = found.generation if generation is None else generation
+        found.exactness = found.exactness if exactness is None else exactness
+        found.problem = found.problem if problem is None else problem
 
 
 @contextmanager
-def stage(name: str) -> Iterator[None]:
+def stage(name: Stage) -> Iterator[None]:
     """Add the seconds that the block takes to a stage of this context's request."""
     begun = time.perf_counter()
     try:
