@@ -8,6 +8,7 @@ from index.bundle_folder import Busy, DiskFull
 from index.catalogue import Catalogue, Image, NoSuchImage, Skipped
 from index.changes import Changes
 from index.generation import Generation
+from index.labels import Labels, NoSuchLabel
 from index.layout import Layout, flat_search, open_search
 from index.manifest import BadBundle, DamagedPart, Manifest
 from index.scans.scan import TooLarge
@@ -29,9 +30,11 @@ __all__ = [
     "Generation",
     "GpuFailed",
     "Image",
+    "Labels",
     "Layout",
     "Manifest",
     "NoSuchImage",
+    "NoSuchLabel",
     "Published",
     "Search",
     "Segment",

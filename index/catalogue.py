@@ -112,6 +112,10 @@ class Catalogue:
         first = "SELECT image_id, ifnull(label, -1), min(name_id) FROM names WHERE image_id NOT NULL GROUP BY image_id"
         return np.array([row[1] for row in self._database.rows(f"{first} ORDER BY image_id")], np.int64)
 
+    def classes(self) -> list[str]:
+        """Return the name of each class id; two may have one name."""
+        return [row[0] for row in self._database.rows("SELECT name FROM classes ORDER BY class_id")]
+
     def duplicates(self) -> list[tuple[int, tuple[str, ...]]]:
         """Return the images that have several names, with these, in the order of image ids."""
         several = "SELECT image_id FROM names WHERE image_id NOT NULL GROUP BY image_id HAVING count(*) > 1"

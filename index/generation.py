@@ -9,6 +9,7 @@ and what index.layout.prepare and the build's measurement have written
 """
 
 import hashlib
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from index.catalogue import Catalogue, NoSuchImage
+from index.labels import Labels
 from index.layout import Layout
 from index.manifest import MANIFEST, BadBundle, DamagedPart, Manifest, Part
 from index.segments import Segment, folder
@@ -48,6 +50,16 @@ class Generation:
         self.segments = tuple(Segment(path / folder(name)) for name in manifest.segments)
         self.removed, self.ids = self._ids()  # (m,) and (n,) int64, ascending
         self.catalogue = Catalogue(path / CATALOGUE, self.segments)
+        self._labels: Labels | None = None
+        self._reading_labels = threading.Lock()
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of all images. They are read when they are first asked for. Raises BadBundle."""
+        with self._reading_labels:
+            if self._labels is None:
+                self._labels = Labels(self.catalogue.classes(), self.catalogue.labels(), self.ids)
+            return self._labels
 
     def rows(self, ids: ArrayLike) -> NDArray[np.float32]:
         """Image ids (k,) -> their features (k, d). Raises NoSuchImage for an id that is not in the collection."""

@@ -9,7 +9,7 @@ from index import Image
 from service import schemas
 from service.engine import SHORT, Engine, Found, Predicted
 
-__all__ = ["best", "indexed", "neighbour", "version"]
+__all__ = ["best", "indexed", "listed", "neighbour", "version"]
 
 
 def best(probabilities: NDArray[np.float32], classes: tuple[str, ...], k: int) -> list[schemas.Prediction]:
@@ -37,10 +37,24 @@ def indexed(engine: Engine, image: Image, predicted: Predicted) -> dict[str, Any
             class_id=predicted.class_id,
             probability=predicted.probability,
         ),
-        "thumbnail": f"/images/{image.image_id}?v={version(image)}",
+        "thumbnail": _thumbnail(image),
     }
+
+
+def listed(image: Image) -> schemas.ListedImage:
+    return schemas.ListedImage(
+        image_id=image.image_id,
+        name=image.name,
+        names_count=len(image.names),
+        label=image.label,
+        thumbnail=_thumbnail(image),
+    )
 
 
 def version(image: Image) -> str:
     """Return the first digits of the thumbnail's SHA-256: they differ where thumbnails do."""
     return image.sha256[:SHORT]
+
+
+def _thumbnail(image: Image) -> str:
+    return f"/images/{image.image_id}?v={version(image)}"

@@ -1,7 +1,7 @@
 """The only file where the network meets the index: it classifies an image and finds its nearest indexed images.
 
-All methods block. Any thread may call `prepare`, `slow`, `indexed`, `any_indexed` and `verify`; the others are for one
-thread at a time (workers.py). S is the side of a stored image, F the length of an embedding (4096).
+All methods block. Any thread may call `prepare`, `slow`, `indexed`, `labels`, `images`, `any_indexed` and `verify`; the
+others are for one thread at a time (workers.py). S is the side of a stored image, F the length of an embedding (4096).
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Answers, Bundle, Generation, Image, Search, gpus_of, open_search
+from index import Answers, Bundle, Generation, Image, Labels, Search, gpus_of, open_search
 from model import Checkpoint, Embedder, load_checkpoint
 from service.settings import Settings
 
@@ -134,6 +134,15 @@ class Engine:
     def indexed(self, image_id: int) -> Image:
         """Return an indexed image. Raises NoSuchImage."""
         return self._generation.catalogue.image(image_id)
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of the indexed images. The first call reads them, which takes seconds for a large collection."""
+        return self._generation.labels
+
+    def images(self, label: str | None = None) -> NDArray[np.int64]:
+        """Return the ids of the indexed images, or of those with this label, ascending. Raises NoSuchLabel."""
+        return self._generation.ids if label is None else self.labels.images(label)
 
     def any_indexed(self, rng: np.random.Generator) -> Image:
         """Draw an indexed image, all equally likely."""

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from index import NoSuchImage
+from index import NoSuchImage, NoSuchLabel
 from model import BadImage, TooManyPixels
 from service.schemas import Problem
 
@@ -77,6 +77,7 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
         BadParameter: Kind(422, "bad-parameter", "Bad parameter"),
         RequestValidationError: Kind(422, "bad-parameter", "Bad parameter"),
         NoSuchImage: Kind(404, "no-such-image", "No such image"),
+        NoSuchLabel: Kind(404, "no-such-label", "No such label"),
         NotReady: Kind(503, "not-ready", "Not ready"),
         DamagedIndex: Kind(503, "damaged-index", "Damaged index"),
         Busy: Kind(503, "busy", "Busy"),

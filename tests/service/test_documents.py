@@ -15,6 +15,8 @@ ROUTES = {
     "/classify": "post",
     "/neighbours": "post",
     "/embed": "post",
+    "/images": "get",
+    "/labels": "get",
     "/images/random": "get",
     "/images/{image_id}": "get",
     "/healthz": "get",

@@ -1,0 +1,28 @@
+"""The JSON bodies of the answers."""
+
+from service.schemas.answers import Classification, Embedding, Neighbour, Neighbourhood, Recall
+from service.schemas.images import NAMES, ImagePage, IndexedImage, Label, LabelPage, ListedImage, Prediction
+from service.schemas.operations import Alive, GenerationVersion, Layout, ModelVersion, Ready, Version
+from service.schemas.problems import Problem
+
+__all__ = [
+    "NAMES",
+    "Alive",
+    "Classification",
+    "Embedding",
+    "GenerationVersion",
+    "ImagePage",
+    "IndexedImage",
+    "Label",
+    "LabelPage",
+    "Layout",
+    "ListedImage",
+    "ModelVersion",
+    "Neighbour",
+    "Neighbourhood",
+    "Prediction",
+    "Problem",
+    "Ready",
+    "Recall",
+    "Version",
+]
