@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from model.jpeg import MAX_SCANS, too_many_scans
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -122,6 +124,8 @@ def decoded(data: bytes, least: int, *, max_pixels: int = MAX_PIXELS) -> Image.I
 def _decoded(data: bytes, least: int, max_pixels: int) -> Image.Image:
     if not data:
         raise BadImage(f"the file is empty; {ACCEPTED}")
+    if too_many_scans(data):
+        raise BadImage(f"a JPEG with more than {MAX_SCANS} scans, which is the limit")
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         if width < 1 or height < 1:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["BROKEN", "IMAGES", "encoded", "photograph", "png_header", "rotated"]
+__all__ = ["BROKEN", "IMAGES", "encoded", "photograph", "png_header", "rotated", "with_scans"]
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -40,6 +40,13 @@ def rotated(pixels: NDArray[np.uint8], orientation: int, kind: str = "PNG") -> b
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return encoded(pixels, kind, exif=exif)
+
+
+def with_scans(more: int, pixels: NDArray[np.uint8]) -> bytes:
+    """A progressive JPEG whose last scan comes `more` times again: each makes the decoder go over the whole image."""
+    data = encoded(pixels, "JPEG", progressive=True, quality=20)
+    last, end = data.rindex(b"\xff\xda"), len(data) - 2
+    return data[:end] + more * data[last:end] + data[end:]
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -112,6 +119,7 @@ BROKEN: Mapping[str, Callable[[], bytes]] = MappingProxyType(
         "empty": lambda: b"",
         "truncated JPEG": lambda: encoded(photograph(480, 640), "JPEG")[:2000],
         "truncated progressive JPEG": lambda: encoded(photograph(480, 640), "JPEG", progressive=True)[:1500],
+        "JPEG of 400 scans": lambda: with_scans(400, photograph()),
         "truncated PNG": lambda: encoded(photograph(480, 640))[:2000],
         "header only": lambda: encoded(photograph(), "JPEG")[:20],
         "0x0": lambda: png_header(0, 0),
