@@ -5,6 +5,7 @@ Bundle stores the features, open_search opens their search, and exact.nearest de
 
 from index.building import Building
 from index.bundle_folder import Busy, DiskFull
+from index.canaries import Canary, canaries_of, keep_canaries
 from index.catalogue import Catalogue, Image, NoSuchImage, Skipped
 from index.changes import Changes
 from index.generation import Generation
@@ -23,6 +24,7 @@ __all__ = [
     "Building",
     "Bundle",
     "Busy",
+    "Canary",
     "Catalogue",
     "Changes",
     "DamagedPart",
@@ -40,7 +42,9 @@ __all__ = [
     "Segment",
     "Skipped",
     "TooLarge",
+    "canaries_of",
     "flat_search",
     "gpus_of",
+    "keep_canaries",
     "open_search",
 ]

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import files
+from index.canaries import is_of_removed
 from index.catalogue_writer import Merged, write_catalogue
 from index.generation import CATALOGUE, CHECKPOINT, REMOVED, Generation
 from index.layout import PROJECTION, Layout, prepare
@@ -51,7 +53,7 @@ def assemble(
     if held == len(removed):
         raise BadBundle(f"{path.parent.parent}: no image would be left; what is published stays as it is")
     compact = old is not None and _is_due(old, plan, len(removed) / held, recorded)
-    kept = {} if old is None else _shared(old, path, compact)
+    kept = {} if old is None else _shared(old, path, compact, removed)
     if old is None:
         shutil.copyfile(checkpoint, path / CHECKPOINT)
     segments = () if old is None or compact else old.manifest.segments
@@ -78,7 +80,9 @@ def measure(path: Path, by: Measure) -> None:
     """Measure the generation in `path`, and write what it gave, and the files that it wrote, into its manifest."""
     with closing(Generation(path)) as generation:
         quality, manifest = by(generation), generation.manifest
-    own = {file.name: _part(file) for file in path.iterdir() if file.is_file() and file.name != MANIFEST}
+    known = {MANIFEST, *(name for name in manifest.parts if "/" in name)}  # no file of a folder is written again
+    names = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
+    own = {name: _part(path / name) for name in names if name not in known}
     _write(path, replace(manifest, quality=quality, parts={**manifest.parts, **own}))
 
 
@@ -88,12 +92,14 @@ def _is_due(old: Generation, plan: Plan, dead: float, recorded: int) -> bool:
     return dead > MOST_DEAD or count > MOST_SEGMENTS or Layout(**plan.index).files != old.layout.files
 
 
-def _shared(old: Generation, path: Path, compact: bool) -> dict[str, Part]:
+def _shared(old: Generation, path: Path, compact: bool, removed: NDArray[np.int64]) -> dict[str, Part]:
     """Give the files that the next generation shares a second name below `path`, and return them."""
     shared = {
         name: part
         for name, part in old.manifest.parts.items()
-        if name not in ANEW and not (compact and (name == PROJECTION or name.startswith(f"{SEGMENTS}/")))
+        if name not in ANEW
+        and not is_of_removed(name, removed)
+        and not (compact and (name == PROJECTION or name.startswith(f"{SEGMENTS}/")))
     }
     for name in shared:
         files.make_folder((path / name).parent)

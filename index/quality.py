@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import exact
+from index.canaries import FOLDER as CANARIES
 from index.generation import Generation
 from index.layout import open_search
 from index.manifest import MANIFEST
@@ -152,5 +153,5 @@ def _bytes(folder: Path) -> dict[str, int]:
     sizes: Counter[str] = Counter()
     for file in sorted(folder.rglob("*")):
         if file.is_file() and file.name != MANIFEST:  # which will say it
-            sizes[file.name] += file.stat().st_size
+            sizes[CANARIES if file.parent.name == CANARIES else file.name] += file.stat().st_size
     return dict(sizes)

@@ -6,8 +6,9 @@ a whole collection.
 
 from model.checkpoint import BadCheckpoint, Checkpoint
 from model.checkpoint import load as load_checkpoint
-from model.collection import embed_collection
+from model.collection import Embeds, embed_collection
 from model.data.folders import open_source
+from model.data.originals import originals
 from model.data.packed import BadDataset, PackedSet
 from model.data.sources import Source
 from model.device import NoSuchDevice
@@ -22,6 +23,7 @@ __all__ = [
     "BadImage",
     "Checkpoint",
     "Embedder",
+    "Embeds",
     "NoSuchDevice",
     "NoSuchEngine",
     "PackedSet",
@@ -30,5 +32,6 @@ __all__ = [
     "embed_collection",
     "load_checkpoint",
     "open_source",
+    "originals",
     "thumbnail_type",
 ]

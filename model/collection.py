@@ -6,6 +6,7 @@ S pixels the stored side, F the embedding's length (4096).
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,23 @@ from numpy.typing import NDArray
 from model.checkpoint import BadCheckpoint
 from model.data.sources import Entry, Source
 from model.data.threads import ahead
-from model.embed import Embedder
+from model.preprocess import Recipe
 
-__all__ = ["EmbeddedBlock", "embed_collection"]
+__all__ = ["EmbeddedBlock", "Embeds", "embed_collection"]
 
 LEAST = 128  # images in a block: each block is synced to the disk
+
+
+class Embeds(Protocol):
+    """What is needed of an Embedder."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class EmbeddedBlock:
 
 
 def embed_collection(
-    embedder: Embedder, source: Source, start: int = 0, known: Iterable[str] = (), block: int | None = None
+    embedder: Embeds, source: Source, start: int = 0, known: Iterable[str] = (), block: int | None = None
 ) -> Generator[EmbeddedBlock, None, None]:
     """Embed a collection from image `start` on, `block` images at a time, in id order.
 
@@ -59,7 +72,7 @@ def embed_collection(
 
 
 def _embedded(
-    embedder: Embedder, reads: Generator[tuple[NDArray[np.uint8], EmbeddedBlock], None, None]
+    embedder: Embeds, reads: Generator[tuple[NDArray[np.uint8], EmbeddedBlock], None, None]
 ) -> Generator[EmbeddedBlock, None, None]:
     with closing(reads):
         for images, read in reads:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from model.preprocess import decoded, square
 
-__all__ = ["stored_image_and_thumbnail", "thumbnail", "thumbnail_type"]
+__all__ = ["png", "stored_image_and_thumbnail", "thumbnail", "thumbnail_type"]
 
 SIDE = 160  # pixels, at most; aspect ratio kept
 PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of such a file
@@ -36,7 +36,7 @@ def thumbnail(image: NDArray[np.uint8]) -> bytes:
     Above SIDE it is smaller by a whole factor, each pixel the mean of 2 x 2, say: bicubic costs several times as much.
     """
     if len(image) <= LOSSLESS:
-        return _png(image)
+        return png(image)
     return _encoded(Image.fromarray(image).reduce(-(-len(image) // SIDE)))
 
 
@@ -48,13 +48,13 @@ def thumbnail_type(data: bytes) -> Literal["image/png", "image/jpeg"]:
 def _encoded(image: Image.Image) -> bytes:
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)  # never larger than it is
     if max(image.size) <= LOSSLESS:
-        return _png(np.asarray(image))
+        return png(np.asarray(image))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=90, comment=b"")  # else the original's, and an error where it is a long one
     return out.getvalue()
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
+def png(pixels: NDArray[np.uint8]) -> bytes:
     """RGB pixels (H, W, 3) as a PNG file, not compressed.
 
     Compressing 32 x 32 pixels takes longer than all else but the network in the batch job, and saves a quarter.

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from index import BadBundle, Bundle, Changes, Generation, Layout
 from index.assembly import Measure
-from model import Checkpoint, Embedder, Source, embed_collection
+from model import Checkpoint, Embedder, Source
 from model.checkpoint import save
 from model.data.encoded import EncodedSource
 from model.data.listing import MOMENT
 from model.data.sources import Report
 from model.preprocess import EmbeddingPrecision
 from scripts.command import Refused
+from service.growing import finished
 
 __all__ = [
     "build",
@@ -110,8 +111,7 @@ def build(
     measure: what the manifest is to say of its quality. Raises BadBundle, and Refused as `check_readable` does.
     """
     changes = compared(bundle, embedder.checkpoint, source, key, embedder.engine, layout)
-    work, total = source.subset(changes.new), len(changes.new)
-    with watched(work, report) as identity:
+    with watched(source.subset(changes.new), report) as identity:
         begun = bundle.begin(
             embedder.checkpoint.fingerprints(),
             file,
@@ -123,12 +123,7 @@ def build(
             layout=layout,
         )
     with begun as building:
-        report("embed", building.done, total)
-        with closing(embed_collection(embedder, work, building.done, building.known())) as blocks:
-            for block in blocks:
-                building.append(block)
-                report("embed", building.done, total)
-        return building.publish(measure)
+        return finished(building, embedder, source, changes.new, measure, report)
 
 
 @contextmanager

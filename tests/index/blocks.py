@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import Building, Bundle, Changes, Generation, Layout
+from index.assembly import Measure
 
 TOTAL, WIDTH, BLOCK = 230, 48, 10
 CLASSES = ("cat", "dog", "frog")
@@ -69,6 +70,11 @@ class Files:
     def identity(self, start: int, stop: int) -> str:
         """Return what the files start ... stop - 1 are."""
         return f"{start} {stop} {hashlib.sha256(repr(list(self.files[start:stop])).encode()).hexdigest()}"
+
+    def original(self, name: str) -> tuple[bytes, str] | None:
+        """Return the bytes and the content of a file, as model.data.originals does."""
+        data = next((f.bytes.encode() for f in self.files if f.name == name), b"")
+        return (data, hashlib.sha256(data).hexdigest()) if data else None
 
     def subset(self, positions: Sequence[int]) -> "Files":
         """Return these files alone."""
@@ -168,7 +174,9 @@ def begun(path: Path, checkpoint: Path, source: Files | None = None, run: Run = 
     )
 
 
-def build(path: Path, checkpoint: Path, source: Files | None = None, run: Run = PLAIN) -> Generation:
+def build(
+    path: Path, checkpoint: Path, source: Files | None = None, run: Run = PLAIN, measure: Measure | None = None
+) -> Generation:
     """Begin, or continue, a build and publish it."""
     source = collection() if source is None else source
     found = changes(path, source, run)
@@ -176,7 +184,7 @@ def build(path: Path, checkpoint: Path, source: Files | None = None, run: Run = 
         work, known = source.subset(found.new), building.known()
         for start in range(building.done, len(work), BLOCK):
             building.append(work.block(start, min(start + BLOCK, len(work)), known, run.width))
-        return building.publish()
+        return building.publish(measure)
 
 
 def contents(generation: Generation) -> dict[str, bytes]:

@@ -9,8 +9,11 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
-from index import Bundle
+from index import Bundle, Generation, keep_canaries
+from index.assembly import Measure
 from tests.index.blocks import INPUTS, PLAIN, File, Files, Run, build, changes, collection
 
 FEW = 40  # images
@@ -24,15 +27,26 @@ def changed() -> Files:
     return Files([first, renamed, touched, rewritten, *others, *new, File("copy", first.bytes)])
 
 
+def keeping(source: Files, count: int) -> Measure:
+    """Return what keeps so many canaries when the files are published."""
+
+    def keep(generation: Generation) -> dict[str, Any]:
+        with patch("index.canaries.COUNT", count):  # few: each takes five steps, and a test is killed between any two
+            keep_canaries(generation, source.key, source.original)
+        return {}
+
+    return keep
+
+
 def prepare(bundle: Path, checkpoint: Path) -> None:
     """Make the bundle that is changed."""
-    build(bundle, checkpoint, collection(FEW // 2)).close()
-    build(bundle, checkpoint, collection(FEW)).close()
+    for count in (FEW // 2, FEW):
+        build(bundle, checkpoint, collection(count), measure=keeping(collection(count), 1)).close()
 
 
 def _add(bundle: Path, checkpoint: Path, run: Run = PLAIN) -> None:
     if not changes(bundle, changed(), run).empty:
-        build(bundle, checkpoint, changed(), run).close()
+        build(bundle, checkpoint, changed(), run, keeping(changed(), 2)).close()
 
 
 def _anew(bundle: Path, checkpoint: Path) -> None:
