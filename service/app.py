@@ -7,10 +7,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
 import numpy as np
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
+from starlette.middleware.cors import CORSMiddleware
 
 from service import errors, operations, page
+from service.access import REFUSALS, Access
 from service.engine import Engine, load_engine
+from service.headers import SecurityHeaders
+from service.keys import Keys
 from service.lease import Lease, Served
 from service.metrics import Measured, Metrics
 from service.routes import ask, images
@@ -37,7 +42,11 @@ def create_app(
     load: Callable[[Settings], Engine] = load_engine,
     failed: Callable[[Exception], None] = _log_failure,
 ) -> FastAPI:
-    """Build the service. `load` makes the engine, in a thread, when the app starts; `failed` gets its error."""
+    """Build the service. `load` makes the engine, in a thread, when the app starts; `failed` gets its error.
+
+    Raises KeysUnusable.
+    """
+    keys = Keys(settings.keys) if settings.keys else None
     app = FastAPI(
         title="fc7",
         description=ABOUT,
@@ -45,14 +54,28 @@ def create_app(
         lifespan=_loading(settings, load, failed),
         docs_url=None,  # page.py has a page that loads nothing from other hosts
         redoc_url=None,
+        responses=errors.documented(*REFUSALS),
+        dependencies=[Depends(HTTPBearer(auto_error=False))] if keys else [],  # for OpenAPI; Access has checked the key
     )
     app.state.workers, app.state.metrics, app.state.rng = None, Metrics(), np.random.default_rng()
+    if keys:
+        app.state.metrics.keyed(keys)
     app.state.max_k = settings.max_k
     for router in (ask.router, images.router, operations.router, page.router):
         app.include_router(router)
     app.mount("/static", page.files())
     errors.install(app)
+    app.add_middleware(Access, settings=settings, keys=keys)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization"],
+            expose_headers=["*"],
+        )
     app.add_middleware(BodyLimit, limit=settings.max_bytes)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(Measured, metrics=app.state.metrics)
     return app
 

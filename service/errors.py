@@ -17,6 +17,10 @@ from starlette.exceptions import HTTPException
 
 from index import NoSuchImage, NoSuchLabel
 from model import BadImage, TooManyPixels
+from service.headers import HEADERS
+from service.hosts import CrossSite, WrongHost
+from service.keys import Closed, KeyNeeded, NotAllowed
+from service.rates import TooManyRequests
 from service.schemas import Problem
 
 __all__ = ["BadParameter", "Busy", "DamagedIndex", "NotReady", "TooManyBytes", "documented", "install", "problem"]
@@ -78,6 +82,12 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
         RequestValidationError: Kind(422, "bad-parameter", "Bad parameter"),
         NoSuchImage: Kind(404, "no-such-image", "No such image"),
         NoSuchLabel: Kind(404, "no-such-label", "No such label"),
+        WrongHost: Kind(421, "wrong-host", "Wrong host"),
+        CrossSite: Kind(403, "cross-site", "Sent by another site"),
+        KeyNeeded: Kind(401, "key-needed", "A key is needed"),
+        NotAllowed: Kind(403, "role-needed", "The key has not the role"),
+        Closed: Kind(403, "closed", "Closed"),
+        TooManyRequests: Kind(429, "too-many-requests", "Too many requests"),
         NotReady: Kind(503, "not-ready", "Not ready"),
         DamagedIndex: Kind(503, "damaged-index", "Damaged index"),
         Busy: Kind(503, "busy", "Busy"),
@@ -110,7 +120,7 @@ def problem(error: Exception) -> Response:
     body: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": _detail(error)}
     if isinstance(error, RequestValidationError):
         body["errors"] = [{"field": _field(found), "message": _message(found)} for found in error.errors()]
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    headers = HEADERS | dict((isinstance(error, HTTPException) and error.headers) or {})
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and not isinstance(error, DamagedIndex):  # it stays damaged
         headers["Retry-After"] = str(RETRY_SECONDS)
     return JSONResponse(body, kind.status, headers, MEDIA_TYPE)

@@ -8,6 +8,7 @@ from prometheus_client.process_collector import ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.engine import Engine
+from service.keys import Keys
 from service.stages import STAGES
 from service.verification import State
 
@@ -100,6 +101,10 @@ class Metrics:
         if self._canary_shown != (difference is not None):
             (self.registry.unregister if self._canary_shown else self.registry.register)(self._canary)
             self._canary_shown = not self._canary_shown
+
+    def keyed(self, keys: Keys) -> None:
+        """Show whether the keys in use are those of their file, which is looked at whenever this is asked for."""
+        self._gauge("fc7_keys_current", "1 while the keys in use are those of the file").set_function(keys.is_current)
 
     def serving(self, engine: Engine) -> None:
         """Record which index was loaded."""

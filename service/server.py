@@ -28,7 +28,14 @@ def serve(settings: Settings) -> None:
             return engine
 
         app = create_app(settings, load, failed)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=bool(settings.proxies),
+            forwarded_allow_ips=list(settings.proxies),
+        )
+        server = uvicorn.Server(config)
         server.run(sockets=[listener])
     if failures:
         raise failures[0]

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
+
+from service.rates import checked
 
 __all__ = ["Settings"]
 
@@ -41,3 +43,14 @@ class Settings:
     """Most neighbours in one answer; the page asks for seven."""
     verify: bool = False
     """Read every file of the bundle before the first answer. Without it they are read after that."""
+
+    keys: Path | None = None
+    """File of API keys, from scripts/make_key.py. Without it all may ask, and none may change or reload the index."""
+    rate: Annotated[str, AfterValidator(checked)] = ""
+    """Most requests of one key, or of one address, as 60/minute or 10/second;1000/day; empty for no limit."""
+    hosts: tuple[str, ...] = ()
+    """Names by which the service may be called, besides localhost, this machine's name and IP addresses; * for all."""
+    cors_origins: tuple[str, ...] = ()
+    """Other web sites whose pages may use the service, as https://photos.example; * for all."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of the proxies whose X-Forwarded-For is believed; * for all."""

@@ -101,8 +101,8 @@ def image(
     answer may be cached for ever.
     """
     found = engine.indexed(image_id)
-    forever = "public, max-age=31536000, immutable" if v == version(found) else "no-cache"
-    headers = {"ETag": f'"{found.sha256}"', "Cache-Control": forever, "X-Content-Type-Options": "nosniff"}
+    forever = "private, max-age=31536000, immutable" if v == version(found) else "no-cache"
+    headers = {"ETag": f'"{found.sha256}"', "Cache-Control": forever}
     if headers["ETag"] in if_none_match:
         return Response(status_code=304, headers=headers)
     return Response(found.thumbnail, media_type=thumbnail_type(found.thumbnail), headers=headers)

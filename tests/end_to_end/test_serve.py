@@ -34,7 +34,9 @@ def server(bundle: Path) -> Iterator[Served]:
 def send(server: Served, headers: str, body: Iterator[bytes]) -> tuple[int, dict[str, object]]:
     """POST /classify over a socket and send the whole body, whatever the server answers. Return status and JSON."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-        connection.sendall(f"POST /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n\r\n".encode())
+        connection.sendall(
+            f"POST /classify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n\r\n".encode()
+        )
         for part in body:
             connection.sendall(part)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -63,7 +65,7 @@ def test_no_file_outside_its_own_folder_is_served(path: str, server: Served) -> 
 def fetched(server: Served, path: str) -> bytes:
     """Return the whole answer to a GET of exactly this path."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
@@ -86,7 +88,7 @@ def test_an_upload_of_500_mb_is_refused_in_bounded_memory(kind: str, server: Ser
 def test_it_answers_at_once_that_an_upload_is_too_large(server: Served) -> None:
     """It does not wait for a body that it will refuse."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        connection.sendall(f"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: {500 * MB}\r\n\r\n".encode())
+        connection.sendall(f"POST /embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: {500 * MB}\r\n\r\n".encode())
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 

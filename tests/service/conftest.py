@@ -40,7 +40,16 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @contextmanager
 def ready(app: FastAPI) -> Iterator[TestClient]:
-    """Give a client of `app` when it is ready. A failing handler answers 500, as over the network."""
-    with TestClient(app, raise_server_exceptions=False) as client:
+    """Give a client of `app` when it is ready."""
+    with client_of(app) as client:
         wait_until(lambda: client.get("/readyz").status_code != 503)
         yield client
+
+
+def client_of(app: FastAPI, **headers: str) -> TestClient:
+    """Return a client on this machine, which sends these headers. A failing handler answers 500, as over the network.
+
+    Entered as a context manager it starts the app.
+    """
+    here = ("127.0.0.1", 50_000)
+    return TestClient(app, "http://127.0.0.1", raise_server_exceptions=False, headers=headers, client=here)

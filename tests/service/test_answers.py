@@ -171,7 +171,7 @@ def test_a_thumbnail_is_cached_for_ever_under_the_address_that_answers_give(clie
     answer = client.get(address)
     assert answer.content == thumbnail(stored_image(image_file(3), 32))
     assert answer.headers["Content-Type"] == "image/png"
-    assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["Cache-Control"] == "private, max-age=31536000, immutable"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     for other in ("/images/3", f"/images/3?v={version(4)}"):  # another bundle may have another image there
         assert client.get(other).headers["Cache-Control"] == "no-cache"

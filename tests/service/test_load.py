@@ -15,7 +15,7 @@ from service.app import create_app
 from service.engine import Engine, Inference, load_engine
 from service.settings import Settings
 from tests.service.bundles import image_file
-from tests.service.conftest import ready
+from tests.service.conftest import client_of, ready
 from tests.service.test_problems import problem
 from tests.waiting import SECONDS, wait_until
 
@@ -36,7 +36,7 @@ def test_it_is_alive_but_not_ready_while_it_loads(settings: Settings) -> None:
         assert go.wait(SECONDS)
         return load_engine(settings)
 
-    with TestClient(create_app(settings, load)) as client:
+    with client_of(create_app(settings, load)) as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/").status_code == 200
         answers = [client.get(path) for path in ("/readyz", "/version", "/images/1", "/images/random")]
@@ -48,7 +48,7 @@ def test_it_is_alive_but_not_ready_while_it_loads(settings: Settings) -> None:
 
 def test_what_cannot_be_loaded_is_told_and_never_ready(tmp_path: Path) -> None:
     failures: list[Exception] = []
-    with TestClient(create_app(Settings(bundle=tmp_path), failed=failures.append)) as client:
+    with client_of(create_app(Settings(bundle=tmp_path), failed=failures.append)) as client:
         wait_until(lambda: bool(failures))
         assert client.get("/readyz").json() == NOT_READY
     assert [type(failure).__name__ for failure in failures] == ["BadBundle"]

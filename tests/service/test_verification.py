@@ -19,7 +19,7 @@ from service.engine import Engine, load_engine
 from service.settings import Settings
 from tests.processes import environment
 from tests.service.bundles import image_file
-from tests.service.conftest import ready
+from tests.service.conftest import client_of, ready
 from tests.service.test_problems import problem
 from tests.waiting import SECONDS, wait_until
 
@@ -72,7 +72,7 @@ def test_the_files_are_read_after_the_start(settings: Settings, monkeypatch: pyt
 def test_a_file_that_is_not_the_published_one_ends_readiness(
     damaged: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with TestClient(create_app(damaged)) as client:
+    with client_of(create_app(damaged)) as client:
         wait_until(
             lambda: 'fc7_verification{fc7_verification="failed"} 1.0' in client.get("/metrics").text.splitlines()
         )
