@@ -22,6 +22,7 @@ from index.catalogue_writer import Merged, write_catalogue
 from index.generation import CATALOGUE, CHECKPOINT, REMOVED, Generation
 from index.layout import PROJECTION, Layout, prepare
 from index.manifest import MANIFEST, BadBundle, Manifest, Part, fingerprint
+from index.map import MAP, write_map
 from index.plan import Leaving, Plan
 from index.segment_writer import write_segment
 from index.segments import FEATURES, SEGMENTS, THUMBNAILS, folder
@@ -31,7 +32,7 @@ __all__ = ["Measure", "assemble", "copied", "measure"]
 
 MOST_DEAD = 0.2  # share of the segments' rows: with more, the living ones are copied into one segment
 MOST_SEGMENTS = 8  # each is searched on its own
-ANEW = {CATALOGUE, REMOVED}  # that each generation has of its own
+ANEW = {CATALOGUE, MAP, REMOVED}  # that each generation has of its own
 
 Measure = Callable[[Generation], Mapping[str, Any]]  # the finished generation before it is published -> its quality
 
@@ -62,7 +63,9 @@ def assemble(
         older = old.segments if old is not None and compact else ()
         write_segment(path / folder(segments[-1]), work, plan.first_id, features, older, removed)
         prepare(path, path / folder(segments[-1]), Layout(**plan.index))
-    files.replace_array(path / REMOVED, removed[:0] if compact else removed)
+    gone = removed[:0] if compact else removed
+    files.replace_array(path / REMOVED, gone)
+    write_map(path, [path / folder(name) for name in segments], gone, Layout(**plan.index).map)
     _finish(path, plan, merged, segments, held - len(removed), kept)
 
 

@@ -21,7 +21,7 @@ class Changes:
     kept: int = 0  # inputs that are as they were
     base: int | None = None  # the generation that was compared; None where there is none
     fresh: bool = True  # nothing of `base` is kept but which names were removed by id: another network made it
-    relayout: bool = False  # the rows should be laid out in another way
+    relayout: bool = False  # the rows should be laid out, or drawn, in another way
 
     @property
     def empty(self) -> bool:

@@ -3,6 +3,7 @@
 manifest.json           what is in it, and the size and SHA-256 of each other file
 checkpoint.safetensors  the network that made the features
 segments/               the rows
+map.npy                 float32 (n, 2), where there is a map: positions of the images in the plane
 removed.npy             int64 (m,), ascending: image ids that segments hold and the collection no longer has
 catalogue.sqlite        names, labels, what became of each input
 and what index.layout.prepare and the build's measurement have written
@@ -22,7 +23,9 @@ from index.catalogue import Catalogue, NoSuchImage
 from index.labels import Labels
 from index.layout import Layout
 from index.manifest import MANIFEST, BadBundle, DamagedPart, Manifest, Part
+from index.map import MAP
 from index.segments import Segment, folder
+from index.stored import mapped_array
 
 __all__ = ["CATALOGUE", "CHECKPOINT", "REMOVED", "Generation"]
 
@@ -77,6 +80,15 @@ class Generation:
         """Return the features (n, d) in the order of `ids`: mapped where one segment is all, else a copy."""
         alone = len(self.segments) == 1 and not len(self.removed)
         return self.segments[0].features if alone else self.rows(self.ids)
+
+    def positions(self) -> NDArray[np.float32] | None:
+        """Return positions in the plane (n, 2), in the order of `ids`; None without a map. Raises BadBundle."""
+        if self.layout.map == "none":
+            return None
+        mapped: NDArray[np.float32] = mapped_array(self.path / MAP, np.float32, 2)
+        if mapped.shape != (len(self.ids), 2):
+            raise BadBundle(f"{self.path / MAP}: {mapped.shape} positions of {len(self.ids)} images")
+        return mapped
 
     def verify(self, pause: Callable[[], None] = lambda: None) -> None:
         """Read every file, and compare its SHA-256. Raises DamagedPart.

@@ -24,25 +24,28 @@ from index.scans.scan import Rows
 from index.search import Search, threads
 from index.stored import mapped_array
 
-__all__ = ["FEATURES", "IDS", "PROJECTION", "Layout", "flat_search", "open_search", "prepare"]
+__all__ = ["FEATURES", "IDS", "PROJECTION", "Layout", "MapKind", "flat_search", "open_search", "prepare"]
 
 PROJECTION, FEATURES, IDS, LENGTHS = "projection.npy", "features.npy", "ids.npy", "lengths.npy"
 COMPONENTS = 512  # that are looked for
 ROWS = 4096  # whose lengths are taken at a time
 
+MapKind = Literal["none", "pca", "umap"]
+
 
 @dataclass(frozen=True)
 class Layout:
-    """What is kept beside the rows (n, d) to search them faster; manifest.json records it."""
+    """What is kept beside the rows (n, d), to search them faster and to draw them; manifest.json records it."""
 
     kind: Literal["flat", "panorama", "hnsw"] = "flat"
     components: int = 0  # leading principal components that prove an answer; 0 for flat
     leading: int = 0  # the fewer ones that propose candidates
     candidates: int = 72  # that are compared whole for a `measured` answer, at least
+    map: MapKind = "none"  # the images' positions in the plane: see index/map.py
 
     @property
     def files(self) -> tuple[str, int, int]:
-        """What decides which files there are. Layouts that differ in the rest alone share them."""
+        """What decides which files segments have. Layouts that differ in the rest alone share them."""
         return self.kind, self.components, self.leading
 
     def sizes(self, width: int) -> Sizes:

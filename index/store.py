@@ -86,7 +86,9 @@ class Bundle:
         with closing(generation):
             made_so = dict(generation.manifest.inputs) == dict(inputs) and engine in (None, generation.manifest.engine)
             found = changes_of(generation, source, total, entries, fresh=not made_so)
-            return replace(found, relayout=layout is not None and layout.files != generation.layout.files)
+            there = generation.layout
+            other = layout is not None and (layout.files, layout.map) != (there.files, there.map)
+            return replace(found, relayout=other)
 
     def begin(
         self,

@@ -111,6 +111,8 @@ def test_the_bundle_holds_what_the_network_says(collection: Path, unbroken: tupl
     image = generation.catalogue.image(items[7].image_id)
     assert (image.name, image.label) == (items[7].name, source.classes[items[7].label])
     assert generation.manifest.inputs == embedder.checkpoint.fingerprints()
+    assert generation.layout.map == "pca"
+    assert generation.positions() is not None
 
 
 def test_an_indexed_image_is_its_own_nearest_and_the_six_are_brute_forces(unbroken: tuple[Path, str]) -> None:

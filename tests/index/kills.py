@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from index import Bundle, Generation, keep_canaries
+from index import Bundle, Generation, Layout, keep_canaries
 from index.assembly import Measure
-from tests.index.blocks import INPUTS, PLAIN, File, Files, Run, build, changes, collection
+from tests.index.blocks import INPUTS, File, Files, Run, build, changes, collection
 
 FEW = 40  # images
+PLAIN = Run(layout=Layout(map="pca"))
 
 
 def changed() -> Files:
@@ -41,7 +42,7 @@ def keeping(source: Files, count: int) -> Measure:
 def prepare(bundle: Path, checkpoint: Path) -> None:
     """Make the bundle that is changed."""
     for count in (FEW // 2, FEW):
-        build(bundle, checkpoint, collection(count), measure=keeping(collection(count), 1)).close()
+        build(bundle, checkpoint, collection(count), PLAIN, measure=keeping(collection(count), 1)).close()
 
 
 def _add(bundle: Path, checkpoint: Path, run: Run = PLAIN) -> None:
@@ -50,7 +51,7 @@ def _add(bundle: Path, checkpoint: Path, run: Run = PLAIN) -> None:
 
 
 def _anew(bundle: Path, checkpoint: Path) -> None:
-    _add(bundle, checkpoint, Run({**INPUTS, "weights": "another network"}))
+    _add(bundle, checkpoint, Run({**INPUTS, "weights": "another network"}, layout=PLAIN.layout))
 
 
 def _remove(bundle: Path, _: Path, ids: tuple[int, ...] = (2, 9, 30)) -> None:
