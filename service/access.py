@@ -77,7 +77,7 @@ def role_of(method: str, path: str) -> Role | None:
     """Return the role that a request needs, None where nobody needs one. What is not known here needs `read`."""
     if path in OPEN or path.startswith(OPEN_FOLDERS):
         return None
-    if path == "/metrics":
+    if path.startswith("/metrics"):  # routes match a line's end behind their path, too: "/metrics%0A"
         return "metrics"
     if path == "/admin" or path.startswith("/admin/"):
         return "admin"

@@ -35,6 +35,7 @@ ROLES = {
     ("POST", "/admin/reload"): "admin",
     ("GET", "/admin"): "admin",
     ("GET", "/metrics"): "metrics",
+    ("GET", "/metrics%0A"): "metrics",  # the router finds /metrics
 }
 KINDS: tuple[Role, ...] = ("read", "write", "admin", "metrics")
 
