@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from service.engine import Engine
 from service.errors import DamagedIndex, NotReady
 from service.metrics import Metrics
+from service.stages import note
 from service.workers import Workers
 
 __all__ = [
@@ -63,6 +64,7 @@ async def workers(loaded: Annotated[Workers, Depends(loaded)]) -> Workers:
 async def engine(workers: Annotated[Workers, Depends(workers)]) -> AsyncIterator[Engine]:
     """Give the engine in use, and hold it until the route has made its answer."""
     with workers.lease.hold() as served:
+        note(generation=served.engine.manifest.number)
         yield served.engine
 
 

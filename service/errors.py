@@ -1,7 +1,7 @@
 """Errors over HTTP: one table turns every exception into a problem+json document (RFC 9457) with a stable `type`.
 
-An answer holds no stack trace and no path. An exception that is not in the table becomes a 500 without details, and its
-trace goes to the log.
+An answer holds the request's id, no stack trace and no path. An exception that is not in the table becomes a 500
+without details, and its trace goes to the log.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from service.hosts import CrossSite, WrongHost
 from service.keys import Closed, KeyNeeded, NotAllowed
 from service.rates import TooManyRequests
 from service.schemas import Problem
+from service.stages import note, request_id
 
 __all__ = ["BadParameter", "Busy", "DamagedIndex", "NotReady", "TooManyBytes", "documented", "install", "problem"]
 
@@ -117,7 +118,10 @@ DETAILS: Mapping[type[Exception], str] = MappingProxyType(
 def problem(error: Exception) -> Response:
     """Return the answer to an exception."""
     kind = _kind(error)
+    note(problem=kind.name)
     body: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": _detail(error)}
+    if found := request_id():
+        body["request_id"] = found
     if isinstance(error, RequestValidationError):
         body["errors"] = [{"field": _field(found), "message": _message(found)} for found in error.errors()]
     headers = HEADERS | dict((isinstance(error, HTTPException) and error.headers) or {})
@@ -132,7 +136,7 @@ def install(app: FastAPI) -> None:
     async def answer(_: Request, error: Exception) -> Response:
         return problem(error)
 
-    for error in (*KINDS, HTTPException):
+    for error in {*KINDS, HTTPException} - {Exception}:  # Observed answers whatever is left
         app.add_exception_handler(error, answer)
 
 
@@ -153,6 +157,7 @@ def documented(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
             "title": kind.title,
             "status": kind.status,
             "detail": (error.__doc__ or "").split("\n")[0],
+            "request_id": "5f0c9d1e2a7b4c38",
         }
         entry["content"][MEDIA_TYPE]["examples"][kind.name] = {"value": example}
     return responses

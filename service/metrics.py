@@ -1,18 +1,16 @@
 """Metrics for Prometheus. Each app has its own registry, so that tests can make several apps in one process."""
 
-import time
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, Info, generate_latest
 from prometheus_client.process_collector import ProcessCollector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.engine import Engine
 from service.keys import Keys
 from service.stages import STAGES
 from service.verification import State
 
-__all__ = ["Measured", "Metrics"]
+__all__ = ["NO_ROUTE", "Metrics"]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LOST = ("time", "memory", "crash")  # why a decoder ended: its sender gets a 4xx
@@ -123,30 +121,3 @@ class Metrics:
 
     def _seconds(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(name, text, labels, buckets=SECONDS, registry=self.registry)
-
-
-class Measured:
-    """ASGI middleware: counts and times each answer under its route's pattern, so unknown paths add no labels."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        status, start = 500, time.perf_counter()
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        with self.metrics.in_flight.track_inprogress():
-            try:
-                await self.app(scope, receive, noting)
-            finally:
-                route = getattr(scope.get("route"), "path", None) or NO_ROUTE
-                self.metrics.requests.labels(route, str(status)).inc()
-                self.metrics.latency.labels(route).observe(time.perf_counter() - start)

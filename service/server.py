@@ -6,6 +6,7 @@ import uvicorn
 
 from service.app import create_app
 from service.engine import Engine, load_engine
+from service.logs import logging_for
 from service.port import listen
 from service.settings import Settings
 
@@ -20,7 +21,7 @@ def serve(settings: Settings) -> None:
         failures.append(error)
         server.should_exit = True
 
-    with listen(settings.host, settings.port) as listener:
+    with listen(settings.host, settings.port) as listener, logging_for(settings):
 
         def load(settings: Settings) -> Engine:
             engine = load_engine(settings)
@@ -30,6 +31,7 @@ def serve(settings: Settings) -> None:
         app = create_app(settings, load, failed)
         config = uvicorn.Config(
             app,
+            log_config=None,  # logs.py
             log_level="warning",
             access_log=False,
             proxy_headers=bool(settings.proxies),

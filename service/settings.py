@@ -54,3 +54,11 @@ class Settings:
     """Other web sites whose pages may use the service, as https://photos.example; * for all."""
     proxies: tuple[str, ...] = ()
     """Addresses or networks of the proxies whose X-Forwarded-For is believed; * for all."""
+
+    # The log, on stderr; docs/operating.md
+    log: Literal["json", "text"] = "json"
+    """Form of its lines: JSON objects for programs, or text for people."""
+    log_level: Literal["info", "warning", "error"] = "info"
+    """The least important lines: info has one for each request, warning those with status 500 or more alone."""
+    log_addresses: bool = False
+    """Say in the log which address a request came from."""

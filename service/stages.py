@@ -32,9 +32,9 @@ class Record:
     exactness: str | None = None
     problem: str | None = None  # the last part of the problem's type
 
-    def seconds(self) -> dict[Stage, float]:
+    def seconds(self) -> dict[str, float]:
         """Return the seconds of each stage that there was, in order. Images decoded side by side are added up."""
-        found: dict[Stage, float] = {}
+        found: dict[str, float] = {}
         for name in STAGES:
             parts = [seconds for one, _, seconds in self.stages if one == name]
             if parts:

@@ -13,4 +13,5 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str = Field(description="for people: what was wrong and what is accepted")
+    request_id: str = Field(description="as in the header X-Request-Id and in the service's log")
     errors: list[dict[str, str]] | None = Field(None, description="only for 422: each field with what is wrong with it")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from starlette.testclient import TestClient
@@ -19,7 +20,8 @@ ROUTES = ("/classify", "/neighbours", "/embed")
 
 
 def problem(status: int, name: str, title: str, detail: str, **more: Any) -> dict[str, Any]:
-    return {"type": f"urn:fc7:problem:{name}", "title": title, "status": status, "detail": detail, **more}
+    about = {"type": f"urn:fc7:problem:{name}", "title": title, "status": status, "detail": detail}
+    return {**about, "request_id": ANY, **more}  # tests/service/test_observed.py
 
 
 def bad_parameter(field: str, message: str) -> dict[str, Any]:
