@@ -19,7 +19,7 @@ from service.keys import Keys
 from service.lease import Lease, Served
 from service.metrics import Metrics
 from service.observed import Observed
-from service.routes import ask, images
+from service.routes import ask, images, map
 from service.settings import Settings
 from service.uploads import BodyLimit
 from service.verification import Verification
@@ -62,7 +62,7 @@ def create_app(
     if keys:
         app.state.metrics.keyed(keys)
     app.state.max_k = settings.max_k
-    for router in (ask.router, images.router, operations.router, page.router):
+    for router in (ask.router, images.router, map.router, operations.router, page.router):
         app.include_router(router)
     app.mount("/static", page.files())
     errors.install(app)

@@ -1,12 +1,14 @@
 """The only file where the network meets the index: it classifies an image and finds its nearest indexed images.
 
-All methods block. Any thread may call `prepare`, `slow`, `indexed`, `labels`, `images`, `any_indexed` and `verify`; the
-others are for one thread at a time (workers.py). S is the side of a stored image, F the length of an embedding (4096).
+All methods block. Any thread may call `prepare`, `slow`, `indexed`, `labels`, `images`, `map`, `any_indexed` and
+`verify`; the others are for one thread at a time (workers.py). S is the side of a stored image, F the length of an
+embedding (4096).
 """
 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from index import Answers, Bundle, Generation, Image, Labels, Search, gpus_of, open_search
 from model import Checkpoint, Embedder, load_checkpoint
+from service.map import NoMap, packed
 from service.settings import Settings
 
 __all__ = ["SHORT", "Engine", "Found", "Inference", "Mismatch", "Nearest", "Predicted", "Recall", "load_engine"]
@@ -143,6 +146,16 @@ class Engine:
     def images(self, label: str | None = None) -> NDArray[np.int64]:
         """Return the ids of the indexed images, or of those with this label, ascending. Raises NoSuchLabel."""
         return self._generation.ids if label is None else self.labels.images(label)
+
+    @cached_property
+    def map(self) -> bytes:
+        """The map, as `packed` makes it; the first call packs it. Raises NoMap, BadBundle."""
+        generation = self._generation
+        positions = generation.positions()
+        if positions is None:
+            raise NoMap
+        of_images, classes = generation.catalogue.labels(), self.manifest.classes
+        return packed(generation.layout.map, generation.number, generation.ids, positions, of_images, classes)
 
     def any_indexed(self, rng: np.random.Generator) -> Image:
         """Draw an indexed image, all equally likely."""

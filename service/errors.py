@@ -20,6 +20,7 @@ from model import BadImage, TooManyPixels
 from service.headers import HEADERS
 from service.hosts import CrossSite, WrongHost
 from service.keys import Closed, KeyNeeded, NotAllowed
+from service.map import NoMap
 from service.rates import TooManyRequests
 from service.schemas import Problem
 from service.stages import note, request_id
@@ -83,6 +84,7 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
         RequestValidationError: Kind(422, "bad-parameter", "Bad parameter"),
         NoSuchImage: Kind(404, "no-such-image", "No such image"),
         NoSuchLabel: Kind(404, "no-such-label", "No such label"),
+        NoMap: Kind(404, "no-map", "No map"),
         WrongHost: Kind(421, "wrong-host", "Wrong host"),
         CrossSite: Kind(403, "cross-site", "Sent by another site"),
         KeyNeeded: Kind(401, "key-needed", "A key is needed"),

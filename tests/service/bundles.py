@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from index.layout import Layout, MapKind
 from index.store import Bundle
 from model import checkpoint
 from model.checkpoint import Checkpoint
@@ -51,7 +52,7 @@ def in_class_folders(image_id: int) -> str:
     return f"{CLASSES[image_id // EACH]}/{image_id:04}.png"
 
 
-def build(folder: Path, name: Callable[[int], str] = in_class_folders) -> Path:
+def build(folder: Path, name: Callable[[int], str] = in_class_folders, kind: MapKind = "none") -> Path:
     """Write images, checkpoint and bundle under `folder`, and return the bundle's path. The names sort by image id."""
     for image_id in range(EACH * len(CLASSES)):
         file = folder / "images" / name(image_id)
@@ -60,5 +61,5 @@ def build(folder: Path, name: Callable[[int], str] = in_class_folders) -> Path:
     checkpoint.save(folder / "checkpoint.safetensors", network())
     embedder, source = Embedder(network(), "cpu"), folder_source(folder / "images", 32)
     file, bundle = folder / "checkpoint.safetensors", Bundle(folder / "bundle")
-    growing.build(embedder, source, "images", bundle, file, lambda *_: None).close()
+    growing.build(embedder, source, "images", bundle, file, lambda *_: None, Layout(map=kind)).close()
     return bundle.path

@@ -18,6 +18,7 @@ ROUTES = {
     "/images": "get",
     "/labels": "get",
     "/images/random": "get",
+    "/map": "get",
     "/images/{image_id}": "get",
     "/healthz": "get",
     "/readyz": "get",
