@@ -46,6 +46,7 @@ class Layout(BaseModel):
     components: int = Field(description="principal components that prove an answer; 0 for flat")
     leading: int = Field(description="principal components that propose one; 0 for flat")
     candidates: int = Field(description="images that are compared in full for a measured answer, at least")
+    map: str = Field("none", description="how the images were placed in the plane: none, pca or umap")
 
 
 class GenerationVersion(BaseModel):
