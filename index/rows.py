@@ -14,6 +14,8 @@ from index.scans.scan import Rows
 
 __all__ = ["AllRows"]
 
+BLOCK = 1024  # rows that are copied at a time
+
 
 class AllRows:
     """n rows of d numbers in several segments; `removed` (m,) are ids of images that the collection no longer has."""
@@ -68,13 +70,32 @@ class AllRows:
         """Return the positions that are not of removed images, in the given order."""
         return rows[~np.isin(rows, self._removed)] if len(self._removed) else rows
 
-    def nearest(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """(d,) -> the k nearest by brute force: distances (k,) and image ids (k,), as exact.nearest."""
-        found = np.concatenate([exact.distances(segment.features, query) for segment in self.segments])
-        rows = self.kept(np.arange(len(found)))
+    def positions(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Image ids (j,) ascending -> the positions (i,) of those that the collection has, ascending."""
+        found = []
+        for segment, first in zip(self.segments, self._firsts, strict=False):
+            rows = np.minimum(np.searchsorted(segment.ids, ids), max(0, len(segment.ids) - 1))
+            found.append(rows[segment.ids[rows] == ids] + first if len(segment.ids) else rows[:0])
+        return self.kept(np.concatenate(found))
+
+    def distances(self, query: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(d,) and positions (j,) -> exact.distances (j,), a block of rows at a time."""
+        blocks = [exact.distances(self.take(rows[i : i + BLOCK]), query) for i in range(0, len(rows), BLOCK)]
+        return np.concatenate([np.empty(0), *blocks])
+
+    def nearest(
+        self, query: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """(d,) -> the k nearest, of all or of some, by brute force: distances (k,) and ids (k,), as exact.nearest."""
+        if rows is None:
+            of_all = np.concatenate([exact.distances(segment.features, query) for segment in self.segments])
+            rows = self.kept(np.arange(len(of_all)))
+            found = of_all[rows]
+        else:
+            found = self.distances(query, rows)
         ids = self.ids(rows)
-        best = exact.ordered(found[rows], ids, k)
-        return found[rows[best]], ids[best]
+        best = exact.ordered(found, ids, k)
+        return found[best], ids[best]
 
     def _by_segment(self, rows: NDArray[np.int64]) -> list[tuple[int, NDArray[np.intp], NDArray[np.int64]]]:
         """Group positions: a segment's number, which of `rows` it holds, and where it holds them."""

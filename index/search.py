@@ -7,6 +7,9 @@ scan of whole rows may still prove an answer, else brute force gives it: `exact`
 included.
 
 An answer is `measured` where the caller wants the proposals alone: a few of the nearest may be missing.
+
+Among some images alone the answer is the same as if the collection had no others. A few images are all compared. Of
+more, the reduced scan finds those; without one, more than a few thousand are compared slowly.
 """
 
 from collections.abc import Iterator
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 from index import exact
 from index.rounding import widened
 from index.rows import AllRows
+from index.scans.chosen import Chosen
 from index.scans.flat import LIMIT as MOST
 from index.scans.flat import FlatScan
 from index.scans.reduced import ReducedScan
@@ -31,6 +35,8 @@ __all__ = ["Answers", "Exactness", "Search", "threads"]
 
 SPARE = 26  # proposals beyond k, so that the k-th distance among them is seldom too large
 LIMIT = 512  # proposals, at most
+FEW = 1500  # chosen rows that are compared sooner than a reduced scan leaves the others out
+SOME = 20_000  # chosen rows that are compared in a few hundredths of a second
 
 Exactness = Literal["certified", "exact", "measured"]
 Settled = tuple[NDArray[np.float64], NDArray[np.int64]]  # distances (k,) and image ids (k,)
@@ -56,34 +62,70 @@ class Search:
         self._rows, self._flat, self._reduced, self._pool, self._candidates = rows, flat, scan, pool, candidates
         self.device = "cpu" if scan else flat.device  # as in "cpu" or "cuda:0, cuda:1"
 
-    def search(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        measured: bool = False,
+        among: NDArray[np.int64] | None = None,
+    ) -> Answers:
         """(q, d) float32 -> the k nearest of each; with `measured`, without a proof where that is faster.
 
+        among: ids (m,) int64, ascending, of the only images to be found; the answer is then proven in any case.
         Raises GpuFailed; ValueError for another shape or dtype, for numbers that are not finite, and for k < 1.
         """
-        found = self.quick(queries, k, measured=measured)
+        found = self.quick(queries, k, measured=measured, among=among)
         exactness = list(found.exactness)
         for row in np.flatnonzero(~found.settled).tolist():
-            slow = self.slow(queries[row : row + 1], k)
+            slow = self.slow(queries[row : row + 1], k, among=among)
             found.distances[row], found.ids[row], exactness[row] = slow.distances[0], slow.ids[0], slow.exactness[0]
         return Answers(found.distances, found.ids, tuple(exactness), np.ones(len(queries), bool))
 
-    def quick(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
+    def quick(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        measured: bool = False,
+        among: NDArray[np.int64] | None = None,
+    ) -> Answers:
         """As `search`, but leave hard queries unsettled, because `slow` takes seconds for a large collection."""
         self._check(queries, k)
+        if among is not None:
+            return self._quick_among(queries, k, self._rows.positions(among))
         how: Exactness = "measured" if measured and self._reduced else "certified"
         k = min(k, self._rows.alive)
         return self._scanned(self._reduced or self._flat, queries, k, how, min(LIMIT, self._wanted(k, how)))
 
-    def slow(self, query: NDArray[np.float32], k: int) -> Answers:
+    def slow(self, query: NDArray[np.float32], k: int, *, among: NDArray[np.int64] | None = None) -> Answers:
         """(1, d) float32 -> its k nearest, from whole rows: in float32 where that proves them, else in float64."""
         self._check(query, k)
+        if among is not None:
+            return self._slow_among(query, k, self._rows.positions(among))
         k = min(k, self._rows.alive)
         if self._reduced:
             found = self._scanned(self._flat, query, k, "certified", MOST)  # at once: each scan reads all rows
             if found.settled.all():
                 return found
         distances, ids = self._rows.nearest(query[0], k)
+        return Answers(distances[None], ids[None], ("exact",), np.ones(1, bool))
+
+    def _quick_among(self, queries: NDArray[np.float32], k: int, rows: NDArray[np.int64]) -> Answers:
+        k = min(k, len(rows))
+        if len(rows) <= (FEW if self._reduced else SOME):
+            return self._scanned(Chosen(rows), queries, k, "exact", k)
+        if self._reduced:
+            return self._scanned(self._reduced.among(rows), queries, k, "certified", min(LIMIT, k + SPARE))
+        q, how = len(queries), tuple[Exactness, ...](["exact"] * len(queries))
+        return Answers(np.empty((q, k), np.float64), np.empty((q, k), np.int64), how, np.zeros(q, bool))
+
+    def _slow_among(self, query: NDArray[np.float32], k: int, rows: NDArray[np.int64]) -> Answers:
+        k = min(k, len(rows))
+        found = self._scanned(Chosen(rows), query, k, "exact", k)
+        if found.settled.all():
+            return found
+        distances, ids = self._rows.nearest(query[0], k, rows)
         return Answers(distances[None], ids[None], ("exact",), np.ones(1, bool))
 
     def _scanned(self, scan: Scan, queries: NDArray[np.float32], k: int, how: Exactness, wanted: int) -> Answers:
@@ -134,7 +176,7 @@ class Search:
         """Return the k nearest of some rows. float32 tells which can be among them, float64 which are."""
         squared = self._rows.squared(query, rows)
         rows = rows[squared <= self._beyond(squared, k)]
-        found, ids = exact.distances(self._rows.take(rows), query), self._rows.ids(rows)
+        found, ids = self._rows.distances(query, rows), self._rows.ids(rows)
         best = exact.ordered(found, ids, k)
         return found[best], ids[best]
 

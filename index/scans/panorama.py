@@ -49,15 +49,28 @@ class Panorama:
         files.replace_array(_sums(path), faiss.vector_to_array(index.cum_sums))
         write_index(path, stored)
 
-    def nearest(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """(w,) -> squared reduced distances (j,) ascending and rows (j,) int64, j = min(k, n, BATCH)."""
-        squared, rows = self._index.search(query[None], min(k, self.count, BATCH))
-        return squared[0], rows[0]
+    def nearest(
+        self, query: NDArray[np.float32], k: int, only: Any = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(w,) -> squared reduced distances (j,) ascending and rows (j,) int64, j = min(k, n, BATCH).
 
-    def within(self, query: NDArray[np.float32], squared: float) -> NDArray[np.int64]:
-        """(w,) -> all rows (j,) whose computed squared distance is below `squared`."""
-        _, _, rows = self._index.range_search(query[None], squared)
+        only: what `selector` made of the rows that may be found; j is then their number, if that is smaller.
+        """
+        squared, rows = self._index.search(query[None], min(k, self.count, BATCH), params=only)
+        found = rows[0] >= 0
+        return squared[0][found], rows[0][found]
+
+    def within(self, query: NDArray[np.float32], squared: float, only: Any = None) -> NDArray[np.int64]:
+        """(w,) -> all rows (j,) whose computed squared distance is below `squared`; only: as in `nearest`."""
+        _, _, rows = self._index.range_search(query[None], squared, params=only)
         return np.asarray(rows)
+
+    def selector(self, rows: NDArray[np.int64]) -> Any:
+        """Rows (j,) -> what makes `nearest` and `within` find no other; a bit a row of the index."""
+        chosen = np.zeros(self.count, np.bool_)
+        chosen[rows] = True
+        bits: Any = np.packbits(chosen, bitorder="little")
+        return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))  # type: ignore[call-arg]  # not in the stubs
 
 
 def padded(reduced: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

@@ -9,7 +9,8 @@ Memory for n rows: 4 n bytes for each number of a row, in mapped files, and abou
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -62,6 +63,7 @@ class Proof:
 
     first: int
     index: Panorama
+    only: Any = None  # those of them that may be found, as Panorama.selector gives them; None is all
 
 
 def write_reduced(folder: Path, rows: Rows, projection: Projection, sizes: Sizes) -> None:
@@ -95,6 +97,7 @@ class ReducedScan:
         self, segments: Sequence[tuple[Path, Rows]], projection: Projection, sizes: Sizes, pool: Executor
     ) -> None:
         self.projection, self.sizes, self.pool = projection, sizes, pool
+        self.partial = False  # some rows alone are searched
         width = _width(sizes.proof + 1)
         self.rounding = Reduced(width, width // LEVEL, projection.error, projection.tiny)
         self.proof: list[Proof] = []
@@ -108,6 +111,19 @@ class ReducedScan:
         """Project the queries."""
         del k
         return Asked(self, queries)
+
+    def among(self, rows: NDArray[np.int64]) -> "ReducedScan":
+        """Return this scan of some rows (j,) alone, ascending. What proves proposes them, too: a graph may miss all."""
+        scan = copy(self)
+        firsts = [shard.first for shard in self.proof]
+        parts = np.split(rows, np.searchsorted(rows, firsts[1:]))
+        scan.proof = [
+            replace(shard, only=shard.index.selector(part - shard.first))
+            for shard, part in zip(self.proof, parts, strict=True)
+            if len(part)
+        ]
+        scan.partial = True
+        return scan
 
     def _open(self, folder: Path, count: int, first: int) -> None:
         sizes = self.sizes
@@ -151,7 +167,14 @@ class Asked:
             squared, rows = shard.index.nearest(self._few[query], k)
             return squared, rows + shard.first
 
-        found = list(self._map(nearest, self._scan.proposals))
+        def selected(shard: Proof) -> Ranked:
+            squared, rows = shard.index.nearest(self._proof[query], k, shard.only)
+            return squared, rows + shard.first
+
+        if self._scan.partial:
+            found = list(self._map(selected, self._scan.proof))
+        else:
+            found = list(self._map(nearest, self._scan.proposals))
         order = np.argsort(np.concatenate([squared for squared, _ in found]))[:k]
         rows: NDArray[np.int64] = np.concatenate([rows for _, rows in found])[order]
         return rows
@@ -162,7 +185,7 @@ class Asked:
         limit = float(np.nextafter(np.float32(ceiling), np.float32(np.inf)))
 
         def within(shard: Proof) -> NDArray[np.int64]:
-            return shard.index.within(self._proof[query], limit) + shard.first
+            return shard.index.within(self._proof[query], limit, shard.only) + shard.first
 
         rows: NDArray[np.int64] = np.concatenate(list(self._map(within, self._scan.proof)))
         return rows if len(rows) <= MOST else None

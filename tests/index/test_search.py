@@ -157,7 +157,8 @@ def test_no_rounding_within_the_bound_changes_the_answer_of_a_reduced_scan(seed:
         class Worst:
             count = 400
 
-            def within(self, _: NDArray[np.float32], squared: float) -> NDArray[np.int64]:
+            def within(self, _: NDArray[np.float32], squared: float, only: None) -> NDArray[np.int64]:
+                assert only is None
                 return np.flatnonzero(worst_case(features, next(asked), scan.rounding, rng) < squared)
 
             def nearest(self, _: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

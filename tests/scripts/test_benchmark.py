@@ -114,8 +114,8 @@ def test_a_search_that_is_not_exact_is_counted(monkeypatch: pytest.MonkeyPatch) 
     class Second(Index):
         """Leaves the nearest out of every second answer."""
 
-        def search(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
-            found = super().search(queries, k + 1, measured=measured)
+        def search(self, queries: NDArray[np.float32], k: int, **how: Any) -> Answers:
+            found = super().search(queries, k + 1, **how)
             found.ids[::2, :k] = found.ids[::2, 1:]
             return replace(found, distances=found.distances[:, :k], ids=found.ids[:, :k])
 

@@ -194,8 +194,8 @@ def test_an_image_that_finds_another_first_is_counted(collection: Collection) ->
 
 def test_an_image_at_a_distance_from_itself_is_counted(collection: Collection) -> None:
     class Inexact(Search):
-        def search(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
-            found = super().search(queries, k, measured=measured)
+        def search(self, queries: NDArray[np.float32], k: int, **how: Any) -> Answers:
+            found = super().search(queries, k, **how)
             return replace(found, distances=found.distances + (found.ids == 0))
 
     generation = collection.generation
