@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import errors, operations, page
 from service.access import REFUSALS, Access
+from service.admission import Admission, Gate
 from service.engine import Engine, load_engine
 from service.headers import SecurityHeaders
 from service.keys import Keys
@@ -21,7 +22,6 @@ from service.metrics import Metrics
 from service.observed import Observed
 from service.routes import ask, images, map
 from service.settings import Settings
-from service.uploads import BodyLimit
 from service.verification import Verification
 from service.workers import Workers
 
@@ -57,11 +57,12 @@ def create_app(
         redoc_url=None,
         responses=errors.documented(*REFUSALS),
         dependencies=[Depends(HTTPBearer(auto_error=False))] if keys else [],  # for OpenAPI; Access has checked the key
+        form_limits={"max_files": 1, "max_fields": 16, "max_part_size": 4096},  # a route that takes more says so
     )
     app.state.workers, app.state.metrics, app.state.rng = None, Metrics(), np.random.default_rng()
     if keys:
         app.state.metrics.keyed(keys)
-    app.state.max_k = settings.max_k
+    app.state.gate, app.state.max_k = Gate(settings, app.state.metrics), settings.max_k
     for router in (ask.router, images.router, map.router, operations.router, page.router):
         app.include_router(router)
     app.mount("/static", page.files())
@@ -75,7 +76,7 @@ def create_app(
             allow_headers=["Authorization"],
             expose_headers=["*"],
         )
-    app.add_middleware(BodyLimit, limit=settings.max_bytes)
+    app.add_middleware(Admission, gate=app.state.gate)
     app.add_middleware(Observed, metrics=app.state.metrics, addresses=settings.log_addresses)
     app.add_middleware(SecurityHeaders)  # outermost: an answer to what nobody caught has them, too
     return app

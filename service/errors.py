@@ -4,6 +4,7 @@ An answer holds the request's id, no stack trace and no path. An exception that 
 without details, and its trace goes to the log.
 """
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,10 +26,25 @@ from service.rates import TooManyRequests
 from service.schemas import Problem
 from service.stages import note, request_id
 
-__all__ = ["BadParameter", "Busy", "DamagedIndex", "NotReady", "TooManyBytes", "documented", "install", "problem"]
+__all__ = [
+    "CLOSE",
+    "BadParameter",
+    "Busy",
+    "DamagedIndex",
+    "NotReady",
+    "Stopping",
+    "TooManyBytes",
+    "TooSlow",
+    "documented",
+    "install",
+    "problem",
+]
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_SECONDS = 1
+RETRY_SECONDS = (1, 3)  # drawn, so that those who were refused together do not come back together
+CLOSE = MappingProxyType({"Connection": "close"})  # the rest of the body is not waited for
+
+# What is raised while FastAPI reads a body is an HTTPException: it would call any other error a malformed body.
 
 
 class BadParameter(ValueError):
@@ -39,8 +55,26 @@ class NotReady(RuntimeError):
     """The network and the index are still being loaded."""
 
 
-class Busy(RuntimeError):
+class Busy(HTTPException):
     """The maximum of concurrent requests is reached."""
+
+    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(503, detail, headers)
+
+
+class Stopping(HTTPException):
+    """The service is being stopped."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "the service is being stopped; try again when it has been started", CLOSE)
+
+
+class TooSlow(HTTPException):
+    """The request body did not arrive in time."""
+
+    def __init__(self, rate: float, seconds: float) -> None:
+        accepted = f"{rate:,.0f} bytes a second, and {seconds:,.0f} seconds in all"
+        super().__init__(408, f"the request arrives too slowly; accepted are {accepted}", CLOSE)
 
 
 class DamagedIndex(RuntimeError):
@@ -51,14 +85,10 @@ class DamagedIndex(RuntimeError):
 
 
 class TooManyBytes(HTTPException):
-    """The request body is larger than the limit.
-
-    It is an HTTPException because FastAPI reports any other exception, raised while it reads a body, as a malformed
-    body.
-    """
+    """The request body is larger than the limit."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(413, f"the request is larger than the limit of {limit:,} bytes")
+        super().__init__(413, f"the request is larger than the limit of {limit:,} bytes", CLOSE)
 
 
 @dataclass(frozen=True)
@@ -93,7 +123,9 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
         TooManyRequests: Kind(429, "too-many-requests", "Too many requests"),
         NotReady: Kind(503, "not-ready", "Not ready"),
         DamagedIndex: Kind(503, "damaged-index", "Damaged index"),
+        TooSlow: Kind(408, "too-slow", "Too slow"),
         Busy: Kind(503, "busy", "Busy"),
+        Stopping: Kind(503, "stopping", "Stopping"),
         MemoryError: Kind(503, "busy", "Busy"),
         Exception: Kind(500, "internal-error", "Internal error"),
     }
@@ -128,7 +160,7 @@ def problem(error: Exception) -> Response:
         body["errors"] = [{"field": _field(found), "message": _message(found)} for found in error.errors()]
     headers = HEADERS | dict((isinstance(error, HTTPException) and error.headers) or {})
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and not isinstance(error, DamagedIndex):  # it stays damaged
-        headers["Retry-After"] = str(RETRY_SECONDS)
+        headers["Retry-After"] = str(random.randint(*RETRY_SECONDS))
     return JSONResponse(body, kind.status, headers, MEDIA_TYPE)
 
 

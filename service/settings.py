@@ -36,7 +36,7 @@ class Settings:
     decoders: Positive = 2
     """Number of images that are decoded at the same time."""
     max_in_flight: Positive = 64
-    """Maximum concurrent requests that carry an image; further ones get 503."""
+    """Maximum concurrent requests that the network answers; further ones get 503."""
     max_slow: Positive = 4
     """Maximum concurrent searches that must read the whole index, a few images need one; further ones get 503."""
     max_k: Annotated[int, Field(ge=7)] = 100
@@ -62,3 +62,14 @@ class Settings:
     """The least important lines: info has one for each request, warning those with status 500 or more alone."""
     log_addresses: bool = False
     """Say in the log which address a request came from."""
+
+    # What requests may take; docs/operating.md
+    max_bodies: Annotated[int, Field(ge=4)] = 10
+    """Request bodies of max_bytes that may be held at the same time, in memory and temporary files, or more smaller
+    ones; further ones get 503."""
+    body_seconds: Positive = 120
+    """Seconds in which a request's body must arrive."""
+    body_rate: Positive = 16_000
+    """Slowest mean rate of a request's body after ten seconds, in bytes a second."""
+    max_connections: Positive = 1_000
+    """Maximum open connections, half of them from one address; further ones get 503."""

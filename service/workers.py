@@ -1,14 +1,12 @@
 """The threads that answer: a few decode images, one uses the network and the index, one searches slowly.
 
-Memory is bounded: an upload of more than 1 MB stays in a temporary file until a thread decodes it, and the number of
-requests in flight is limited. An image is decoded before it waits for the network, so a bad image delays no other; and
-a query that takes a search of all rows waits in a lane of its own, so it delays no other query.
+An image is decoded before it waits for the network, so a bad image delays no other; and a query that takes a search of
+all rows waits in a lane of its own, so it delays no other query.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -36,7 +34,6 @@ class Workers:
     def __init__(self, lease: Lease, metrics: Metrics, settings: Settings) -> None:
         self.lease = lease
         self._metrics = metrics
-        self._max_in_flight, self._in_flight = settings.max_in_flight, 0
         self._max_slow, self._searching = settings.max_slow, 0
         self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
@@ -100,19 +97,6 @@ class Workers:
         finally:
             self._searching -= 1
         return await self._run(self._network, engine.described, answers)
-
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Count a request in flight. Raises Busy."""
-        if self._in_flight >= self._max_in_flight:
-            raise Busy(f"{self._in_flight} requests are being answered, which is the maximum; try again in a moment")
-        self._in_flight += 1
-        self._metrics.admitted.set(self._in_flight)
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            self._metrics.admitted.set(self._in_flight)
 
     def _timed(self, job: Callable[[A], T]) -> Callable[[A], T]:
         def timed(argument: A) -> T:

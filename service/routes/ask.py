@@ -11,14 +11,14 @@ from index import NoSuchImage
 from model import BadImage, TooManyPixels
 from service import deps, schemas
 from service.answers import best, neighbour
-from service.errors import BadParameter, Busy, DamagedIndex, NotReady, TooManyBytes, documented
+from service.errors import BadParameter, Busy, DamagedIndex, NotReady, TooManyBytes, TooSlow, documented
 
 __all__ = ["router"]
 
 Responses = dict[int | str, dict[str, Any]]
 
 EMBEDDING = "application/octet-stream"
-UPLOAD = documented(BadImage, TooManyPixels, TooManyBytes, BadParameter, NotReady, DamagedIndex, Busy)
+UPLOAD = documented(BadImage, TooManyPixels, TooManyBytes, TooSlow, BadParameter, NotReady, DamagedIndex, Busy)
 EITHER = UPLOAD | documented(NoSuchImage)
 BINARY: Responses = {
     200: {
@@ -37,12 +37,11 @@ async def classify(
     file: deps.ImageUpload, engine: deps.EngineDep, workers: deps.WorkersDep, top_k: deps.TopK, views: deps.ViewsDep
 ) -> schemas.Classification:
     """The most probable classes of an uploaded image, from its central crop or from the mean over ten crops."""
-    with workers.admitted():
-        image = await workers.decode(engine, file)
-        if views is deps.Views.TEN:
-            probabilities = await workers.ten_views(engine, image)
-        else:
-            probabilities = (await workers.infer(engine, image)).probabilities
+    image = await workers.decode(engine, file)
+    if views is deps.Views.TEN:
+        probabilities = await workers.ten_views(engine, image)
+    else:
+        probabilities = (await workers.infer(engine, image)).probabilities
     return schemas.Classification(predictions=best(probabilities, engine.classes, top_k), model=engine.model)
 
 
@@ -60,16 +59,13 @@ async def neighbours(
     Send an image as `file`, or the `image_id` of an indexed image. An indexed image finds itself, at distance 0. The
     answer is proven, or equal to brute force's, unless `exactness=measured` asks for the quickest one.
     """
-    with workers.admitted():
-        if file is not None and image_id is None:
-            asked: NDArray[np.uint8] | int = await workers.decode(engine, file)
-        elif file is None and image_id is not None:
-            asked = image_id
-        else:
-            raise BadParameter(
-                "send either an image as `file` or the `image_id` of an indexed image, not both or neither"
-            )
-        inference, nearest = await workers.nearest(engine, asked, k, measured=exactness == "measured")
+    if file is not None and image_id is None:
+        asked: NDArray[np.uint8] | int = await workers.decode(engine, file)
+    elif file is None and image_id is not None:
+        asked = image_id
+    else:
+        raise BadParameter("send either an image as `file` or the `image_id` of an indexed image, not both or neither")
+    inference, nearest = await workers.nearest(engine, asked, k, measured=exactness == "measured")
     itself = None if image_id is None else engine.indexed(image_id)
     recall = engine.recall["measured"] if nearest.exactness == "measured" else None
     return schemas.Neighbourhood(
@@ -97,8 +93,7 @@ async def embed(
     accept: Annotated[str, Header(description="application/json or application/octet-stream")] = "application/json",
 ) -> schemas.Embedding | Response:
     """The embedding of an uploaded image: the activations of the network's last hidden layer, fc7, after ReLU."""
-    with workers.admitted():
-        inference = await workers.infer(engine, await workers.decode(engine, file))
+    inference = await workers.infer(engine, await workers.decode(engine, file))
     if EMBEDDING in accept:
         data = np.ascontiguousarray(inference.features, "<f4").tobytes()
         return Response(data, media_type=EMBEDDING, headers={"X-Fc7-Model": engine.model})

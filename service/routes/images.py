@@ -77,8 +77,7 @@ async def random_image(
 ) -> schemas.IndexedImage:
     """One indexed image, all equally likely, and what the network sees in it."""
     image = engine.any_indexed(rng)
-    with workers.admitted():
-        predicted = await workers.predicted(engine, image.image_id)
+    predicted = await workers.predicted(engine, image.image_id)
     response.headers["Cache-Control"] = "no-store"
     return schemas.IndexedImage(**indexed(engine, image, predicted))
 

@@ -127,6 +127,21 @@ def test_a_malformed_form_is_a_problem(client: TestClient) -> None:
     assert (answer.status_code, answer.json()) == (400, expected)
 
 
+@pytest.mark.parametrize(
+    ("parts", "detail"),
+    [
+        ([("file", ("x", image_file(0))), ("file", ("y", b""))], "Too many files. Maximum number of files is 1."),
+        ([("top_k", (None, "1"))] * 17, "Too many fields. Maximum number of fields is 16."),
+        ([("top_k", (None, "1" * 4097))], "Part exceeded maximum size of 4KB."),
+        ([("file", ("x" * 5000, image_file(0)))], "Invalid multipart data."),
+    ],
+    ids=["files", "fields", "long field", "long head of a part"],
+)
+def test_a_form_has_one_file_and_few_short_fields(parts: list[Any], detail: str, client: TestClient) -> None:
+    answer = client.post("/classify", files=parts)
+    assert answer.json() == problem(400, "malformed-request", "Malformed request", detail)
+
+
 def test_a_body_of_too_many_bytes_is_refused_before_and_while_it_is_read(
     client: TestClient, settings: Settings
 ) -> None:
