@@ -28,6 +28,7 @@ LONGEST = 4096  # bytes of a line: a pipe takes that many whole, so lines of two
 WAITING = 1000  # lines not yet written, at most
 ANSWERS = 100  # lines a second about answers of one kind
 OTHERS = 10  # lines a second of any other kind: refusals, failures, warnings
+TOGETHER = 0.02  # seconds in which lines are collected: waking the thread for each would cost every request its time
 FRAMES = 8  # of a trace, the innermost
 NAMED = 20  # kinds in a line about what was left out
 OURS = ("service", "model", "index")  # loggers whose level is set; others say warnings and errors
@@ -69,18 +70,26 @@ class Lines(logging.Handler):
         return True
 
     def _run(self) -> None:
-        due = time.monotonic() + 1
-        line: str | None = ""
-        while line is not None:
-            try:
-                line = self._queue.get(timeout=1)
-            except queue.Empty:
-                line = ""
-            if line:
-                self._write(line)
-            if line is None or time.monotonic() > due:
+        due, going_on = time.monotonic() + 1, True
+        while going_on:
+            for line in self._next():
+                if line is None:
+                    going_on = False
+                else:
+                    self._write(line)
+            if not going_on or time.monotonic() > due:
                 self._tell()
                 due = time.monotonic() + 1
+
+    def _next(self) -> Iterator[str | None]:
+        """Give the lines that wait, after at most a second; None is the end."""
+        try:
+            yield self._queue.get(timeout=1)
+            time.sleep(TOGETHER)
+            while True:
+                yield self._queue.get_nowait()
+        except queue.Empty:
+            return
 
     def _tell(self) -> None:
         """Say in one line what was left out, if anything was."""
