@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Literal
 
 import faiss
@@ -30,6 +31,7 @@ from index.scans.flat import LIMIT as MOST
 from index.scans.flat import FlatScan
 from index.scans.reduced import ReducedScan
 from index.scans.scan import Asked, Scan, Vectors
+from index.scans.timed import Timed
 
 __all__ = ["Answers", "Exactness", "Search", "threads"]
 
@@ -50,6 +52,7 @@ class Answers:
     ids: NDArray[np.int64]  # (q, k) ties in the order of image ids
     exactness: tuple[Exactness, ...]  # q
     settled: NDArray[np.bool_]  # (q,) False for a hard query, whose row holds nothing yet
+    rerank: float = 0.0  # seconds of the search that went to exact distances; of several queries side by side, a share
 
 
 class Search:
@@ -80,7 +83,7 @@ class Search:
         for row in np.flatnonzero(~found.settled).tolist():
             slow = self.slow(queries[row : row + 1], k, among=among)
             found.distances[row], found.ids[row], exactness[row] = slow.distances[0], slow.ids[0], slow.exactness[0]
-        return Answers(found.distances, found.ids, tuple(exactness), np.ones(len(queries), bool))
+        return Answers(found.distances, found.ids, tuple(exactness), np.ones(len(queries), bool), found.rerank)
 
     def quick(
         self,
@@ -131,22 +134,29 @@ class Search:
     def _scanned(self, scan: Scan, queries: NDArray[np.float32], k: int, how: Exactness, wanted: int) -> Answers:
         q = len(queries)
         distances, ids, settled = np.empty((q, k), np.float64), np.empty((q, k), np.int64), np.ones(q, bool)
+        rerank = 0.0
         if k and q:
             vectors = np.ascontiguousarray(queries)
             lengths = exact.distances(vectors, np.zeros(self._rows.width, np.float32))
-            asked = scan.ask(Vectors(vectors, lengths), wanted)
+            asked = Timed(scan.ask(Vectors(vectors, lengths), wanted), q)
+            whole = [0.0] * q
 
             def settle(row: int) -> Settled | None:
-                return self._settled(asked, row, vectors[row], k, wanted, how)
+                begun = perf_counter()
+                answer = self._settled(asked, row, vectors[row], k, wanted, how)
+                whole[row] = perf_counter() - begun
+                return answer
 
+            begun = perf_counter()
             with _one_thread():
                 found = list(map(settle, range(q)) if q == 1 else self._pool.map(settle, range(q)))
+            rerank = (perf_counter() - begun) * (1 - sum(asked.seconds) / (sum(whole) or 1.0))
             for row, answer in enumerate(found):
                 if answer is None:
                     settled[row] = False
                 else:
                     distances[row], ids[row] = answer
-        return Answers(distances, ids, (how,) * q, settled)
+        return Answers(distances, ids, (how,) * q, settled, rerank)
 
     def _wanted(self, k: int, how: Exactness) -> int:
         """Return how many proposals to ask for, so that about k and some are left without the removed ones."""

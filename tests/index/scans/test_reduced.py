@@ -66,7 +66,7 @@ def test_the_limit_that_faiss_gets_is_above_the_ceiling() -> None:
         limits: list[float] = []
 
         class Noted:
-            def within(self, _: NDArray[np.float32], squared: float) -> NDArray[np.int64]:
+            def within(self, _: NDArray[np.float32], squared: float, *__: object) -> NDArray[np.int64]:
                 limits.append(squared)
                 return np.arange(3)
 
