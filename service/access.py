@@ -93,6 +93,6 @@ def _is_thumbnail(method: str, path: str) -> bool:
 
 def _is_near(address: str) -> bool:
     try:
-        return ip_address(address.removeprefix("::ffff:")).is_private  # loopback is, too
+        return ip_address(address).is_private  # loopback is, too
     except ValueError:
         return False

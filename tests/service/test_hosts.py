@@ -69,6 +69,10 @@ def test_the_services_own_page_and_programs_are_answered(headers: dict[str, str]
     assert door().post("/neighbours", headers=headers).text == "inside"
 
 
+def test_a_link_from_another_site_leads_to_the_page() -> None:
+    assert door().get("/", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}).text == "inside"
+
+
 def test_other_sites_are_a_setting() -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Origin": PAGE}
     assert door(cors_origins=(PAGE,)).post("/neighbours", headers=headers).text == "inside"

@@ -2,6 +2,7 @@
 
 import pytest
 from pydantic import ValidationError
+from starlette.testclient import TestClient
 
 from service.rates import CALLERS, Rate, TooManyRequests, network_of
 from service.settings import Settings
@@ -49,6 +50,12 @@ def test_addresses_have_counts_of_their_own() -> None:
     for caller in map(network_of, ("10.0.0.1", "::ffff:10.0.0.2", "2001:db8:0:1:ffff::7", "testclient")):
         with pytest.raises(TooManyRequests):
             rate.count(caller)
+
+
+def test_an_address_is_counted_with_its_network() -> None:
+    client = door("2001:db8::1", rate="1/minute")
+    other = TestClient(client.app, "http://127.0.0.1", client=("2001:db8:0:0:1::1", 50_000))
+    assert [client.get("/version").status_code, other.get("/version").status_code] == [200, 429]
 
 
 def test_many_addresses_take_bounded_memory() -> None:
