@@ -14,6 +14,7 @@ from service.hosts import SAFE, CrossSite, Hosts, Origins, WrongHost
 from service.keys import Closed, KeyNeeded, Keys, NotAllowed, Role
 from service.rates import Rate, TooManyRequests, network_of
 from service.settings import Settings
+from service.stages import note
 
 __all__ = ["Access", "role_of"]
 
@@ -60,6 +61,7 @@ class Access:
         key = self._keys.find(sent.strip())
         if key is None:
             raise KeyNeeded("this key is not known here, or no longer")
+        note(key=key.name)
         if not key.roles & {role, "admin"}:
             raise NotAllowed(f"the key of {key.name} has not the role {role}, which this needs")
         return f"key {key.name}"

@@ -71,6 +71,7 @@ class Observed:
             "generation": found.generation,
             "exactness": found.exactness,
             "problem": found.problem,
+            "key": found.key,
             "address": scope["client"][0] if self._addresses and scope.get("client") else None,
         }
         about = {name: value for name, value in fields.items() if value is not None}

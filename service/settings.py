@@ -44,6 +44,7 @@ class Settings:
     verify: bool = False
     """Read every file of the bundle before the first answer. Without it they are read after that."""
 
+    # Who may ask; docs/security.md
     keys: Path | None = None
     """File of API keys, from scripts/make_key.py. Without it all may ask, and none may change or reload the index."""
     rate: Annotated[str, AfterValidator(checked)] = ""

@@ -31,6 +31,7 @@ class Record:
     generation: int | None = None  # of the index
     exactness: str | None = None
     problem: str | None = None  # the last part of the problem's type
+    key: str | None = None  # the name of the caller's key
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each stage that there was, in order. Images decoded side by side are added up."""
@@ -68,13 +69,16 @@ def note(
     generation: int | None = None,
     exactness: str | None = None,
     problem: str | None = None,
+    key: str | None = None,
 ) -> None:
-    """Say what answers this request: images in its pass, the index's generation, how exact, with which problem."""
+    """Say what answers this request (images in its pass, the index's generation, how exact, with which problem)
+    and whose key it has."""
     if found := _CURRENT.get():
         found.batch = found.batch if batch is None else batch
         found.generation = found.generation if generation is None else generation
         found.exactness = found.exactness if exactness is None else exactness
         found.problem = found.problem if problem is None else problem
+        found.key = found.key if key is None else key
 
 
 @contextmanager

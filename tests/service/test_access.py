@@ -153,3 +153,12 @@ def test_metrics_say_whether_the_keys_are_those_of_the_file(keys: Path) -> None:
     assert "fc7_keys_current 1.0" in client.get("/metrics").text.splitlines()
     write(keys, "half a li")
     assert "fc7_keys_current 0.0" in client.get("/metrics").text.splitlines()
+
+
+def test_the_log_says_whose_key_it_was(keys: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "service.observed")
+    client = client_of(create_app(Settings(keys=keys)))
+    for key in ("read", "guessed"):
+        client.get("/version", headers=bearer(key))
+    assert [line.__dict__["fields"].get("key") for line in caplog.records] == ["the-read-key", None]
+    assert "guessed" not in str([line.__dict__ for line in caplog.records])
