@@ -22,6 +22,7 @@ from service.metrics import Metrics
 from service.observed import Observed
 from service.routes import ask, images, map
 from service.settings import Settings
+from service.tracing import Tracing
 from service.verification import Verification
 from service.workers import Workers
 
@@ -42,6 +43,7 @@ def create_app(
     settings: Settings,
     load: Callable[[Settings], Engine] = load_engine,
     failed: Callable[[Exception], None] = _log_failure,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Build the service. `load` makes the engine, in a thread, when the app starts; `failed` gets its error.
 
@@ -77,7 +79,7 @@ def create_app(
             expose_headers=["*"],
         )
     app.add_middleware(Admission, gate=app.state.gate)
-    app.add_middleware(Observed, metrics=app.state.metrics, addresses=settings.log_addresses)
+    app.add_middleware(Observed, metrics=app.state.metrics, addresses=settings.log_addresses, tracing=tracing)
     app.add_middleware(SecurityHeaders)  # outermost: an answer to what nobody caught has them, too
     return app
 

@@ -1,5 +1,6 @@
 """Metrics for Prometheus. Each app has its own registry, so that tests can make several apps in one process."""
 
+import time
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, Info, generate_latest
@@ -7,7 +8,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from service.engine import Engine
 from service.keys import Keys
-from service.stages import STAGES
+from service.stages import STAGES, Record
 from service.verification import State
 
 __all__ = ["NO_ROUTE", "Metrics"]
@@ -91,6 +92,15 @@ class Metrics:
             states=get_args(State),
             registry=self.registry,
         )
+
+    def answered(self, route: str, status: str, record: Record) -> None:
+        """Count a request that has been answered."""
+        self.requests.labels(route, status).inc()
+        self.latency.labels(route).observe(time.perf_counter() - record.begun)
+        for name, seconds in record.seconds().items():
+            self.stages.labels(name).observe(seconds)
+        if record.problem is not None:
+            self.problems.labels(record.problem).inc()
 
     def canary(self, difference: float | None) -> None:
         """Show the largest difference of the canaries; None where the generation in use has none: no metric then."""

@@ -3,13 +3,17 @@
 import logging
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import problem
 from service.metrics import NO_ROUTE, Metrics
 from service.stages import Record, begin, record
+from service.tracing import Tracing, trace_id
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 __all__ = ["Observed", "access"]
 
@@ -24,15 +28,18 @@ access = logging.getLogger(__name__)
 class Observed:
     """ASGI middleware. An exception that nobody answered becomes a 500 here, so that it has the request's id, too."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, addresses: bool = False) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, *, addresses: bool = False, tracing: Tracing | None = None
+    ) -> None:
         """addresses: whether the log says who asked."""
-        self._app, self._metrics, self._addresses = app, metrics, addresses
+        self._app, self._metrics, self._addresses, self._tracing = app, metrics, addresses, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(begin(_brought(scope)), receive, send)
+        span = self._tracing.begin(scope["headers"]) if self._tracing else None
         error: Exception | None = None
         with self._metrics.in_flight.track_inprogress():
             try:
@@ -42,41 +49,47 @@ class Observed:
                 if exchange.status is None:
                     await problem(failure)(scope, exchange.receive, exchange.send)
             finally:
-                self._count(scope, exchange)
-                self._log(scope, exchange, error)
+                self._end(_Answered(scope, exchange), exchange, span, error)
 
-    def _count(self, scope: Scope, exchange: "_Exchange") -> None:
-        route, metrics = _route(scope), self._metrics
-        metrics.requests.labels(route, str(exchange.answered)).inc()
-        metrics.latency.labels(route).observe(time.perf_counter() - exchange.record.begun)
-        for name, seconds in exchange.record.seconds().items():
-            metrics.stages.labels(name).observe(seconds)
-        if exchange.record.problem is not None:
-            metrics.problems.labels(exchange.record.problem).inc()
-
-    def _log(self, scope: Scope, exchange: "_Exchange", error: Exception | None) -> None:
-        route, found, status = _route(scope), exchange.record, exchange.answered
-        level = logging.ERROR if error else logging.WARNING if status >= 500 else logging.INFO
-        if not access.isEnabledFor(level) or (route in PROBES and level == logging.INFO):
+    def _end(self, answered: "_Answered", exchange: "_Exchange", span: "Span | None", error: Exception | None) -> None:
+        found = exchange.record
+        self._metrics.answered(answered.route, str(answered.status), found)
+        if answered.route in PROBES and answered.status < 400:
             return
-        milliseconds = {"total": time.perf_counter() - found.begun, **found.seconds()}
-        fields: dict[str, Any] = {
-            "method": scope["method"] if scope["method"] in METHODS else "other",
-            "route": route,
-            "status": status,
-            "bytes_in": exchange.arrived,
-            "bytes_out": exchange.sent,
-            "ms": {name: round(1000 * seconds, 3) for name, seconds in milliseconds.items()},
-            "batch": found.batch,
-            "generation": found.generation,
-            "exactness": found.exactness,
-            "problem": found.problem,
-            "key": found.key,
-            "address": scope["client"][0] if self._addresses and scope.get("client") else None,
-        }
-        about = {name: value for name, value in fields.items() if value is not None}
-        message = f"{fields['method']} {route} {status}"
-        access.log(level, "%s", message, extra={"fields": about, "kind": message}, exc_info=error)
+        if self._tracing and span:
+            self._tracing.end(span, found, answered.method, answered.route, answered.status)
+        level = logging.ERROR if error else logging.WARNING if answered.status >= 500 else logging.INFO
+        if access.isEnabledFor(level):
+            milliseconds = {"total": time.perf_counter() - found.begun, **found.seconds()}
+            fields: dict[str, Any] = {
+                "method": answered.method,
+                "route": answered.route,
+                "status": answered.status,
+                "bytes_in": exchange.arrived,
+                "bytes_out": exchange.sent,
+                "ms": {name: round(1000 * seconds, 3) for name, seconds in milliseconds.items()},
+                **found.about(),
+            }
+            if self._addresses and answered.address:
+                fields["address"] = answered.address
+            if span:
+                fields["trace_id"] = trace_id(span)
+            extra = {"fields": fields, "kind": str(answered)}
+            access.log(level, "%s", answered, extra=extra, exc_info=error)
+
+
+class _Answered:
+    """What of a request is safe to repeat: an address itself is the caller's choice, and may hold anything."""
+
+    def __init__(self, scope: Scope, exchange: "_Exchange") -> None:
+        self.method = scope["method"] if scope["method"] in METHODS else "other"
+        # The pattern of the route; of static files their folder.
+        self.route = getattr(scope.get("route"), "path", None) or scope.get("root_path") or NO_ROUTE
+        self.status = GONE if exchange.status is None else exchange.status
+        self.address: str | None = scope["client"][0] if scope.get("client") else None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.route} {self.status}"
 
 
 class _Exchange:
@@ -88,11 +101,6 @@ class _Exchange:
         self.arrived = self.sent = 0  # bytes of the bodies
         self._reading: float | None = None  # since when
         self._complete = False
-
-    @property
-    def answered(self) -> int:
-        """The status for metrics and log."""
-        return GONE if self.status is None else self.status
 
     async def receive(self) -> Message:
         if self._complete:
@@ -127,8 +135,3 @@ def _brought(scope: Scope) -> str | None:
         if name == b"x-request-id":
             return value.decode() if SAFE.fullmatch(value) else None
     return None
-
-
-def _route(scope: Scope) -> str:
-    """Return the pattern of the route that answered: an address itself is the caller's, and may hold anything."""
-    return getattr(scope.get("route"), "path", None) or scope.get("root_path") or NO_ROUTE  # the folder of static files

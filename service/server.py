@@ -1,5 +1,6 @@
 """The service as a process. It opens its port first, and it ends when the engine cannot be loaded."""
 
+import os
 import socket
 
 import uvicorn
@@ -9,26 +10,31 @@ from service.engine import Engine, load_engine
 from service.logs import logging_for
 from service.port import listen
 from service.settings import Settings
+from service.tracing import tracing_for
 
 __all__ = ["serve"]
 
 
 def serve(settings: Settings) -> None:
-    """Serve until interrupted. Raises PortTaken, and what `load_engine` raises."""
+    """Serve until interrupted. Raises PortTaken, TracingMissing, and what `load_engine` raises."""
     failures: list[Exception] = []
 
     def failed(error: Exception) -> None:
         failures.append(error)
         server.should_exit = True
 
-    with listen(settings.host, settings.port) as listener, logging_for(settings):
+    with (
+        listen(settings.host, settings.port) as listener,
+        logging_for(settings),
+        tracing_for(os.environ) as tracing,
+    ):
 
         def load(settings: Settings) -> Engine:
             engine = load_engine(settings)
             print(f"fc7 is at {_address(settings.host, listener)}", flush=True)  # noqa: T201 (the address that people wait for)
             return engine
 
-        app = create_app(settings, load, failed)
+        app = create_app(settings, load, failed, tracing)
         config = uvicorn.Config(
             app,
             log_config=None,  # logs.py

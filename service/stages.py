@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 __all__ = ["STAGES", "Record", "Stage", "begin", "note", "record", "request_id", "stage"]
 
@@ -32,6 +32,11 @@ class Record:
     exactness: str | None = None
     problem: str | None = None  # the last part of the problem's type
     key: str | None = None  # the name of the caller's key
+
+    def about(self) -> dict[str, Any]:
+        """Return what is known of the answer."""
+        known = {name: getattr(self, name) for name in ("batch", "generation", "exactness", "problem", "key")}
+        return {name: value for name, value in known.items() if value is not None}
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each stage that there was, in order. Images decoded side by side are added up."""
