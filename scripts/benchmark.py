@@ -5,10 +5,21 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from scripts.benchmarks.settings import Embed, Features, Forward, Index, Loader, Precision, Retrieval, Search, Train
+from scripts.benchmarks.settings import (
+    Embed,
+    Features,
+    Forward,
+    Index,
+    Loader,
+    Precision,
+    Retrieval,
+    Search,
+    Service,
+    Train,
+)
 from scripts.command import run
 
-Config = Train | Forward | Loader | Embed | Search | Features | Index | Retrieval | Precision
+Config = Train | Forward | Loader | Embed | Search | Features | Index | Retrieval | Precision | Service
 
 
 def job(config: Config) -> None:
@@ -16,7 +27,7 @@ def job(config: Config) -> None:
     from scripts.benchmarks.timing import conditions
 
     results, table = _measured(config)
-    said = conditions(getattr(config, "device", "cpu" if isinstance(config, Index) else "auto"))
+    said = conditions(getattr(config, "device", "cpu" if isinstance(config, Index | Service) else "auto"))
     if config.json:
         rows = [asdict(row) for row in results]
         print(json.dumps({"conditions": said, "settings": asdict(config), "rows": rows}, default=str))
@@ -72,6 +83,11 @@ def _measured(config: Config) -> tuple[Sequence[Any], str]:
 
             embedded = precision.measure(config)
             return embedded, precision.shown(embedded)
+        case Service():
+            from scripts.benchmarks import service
+
+            rows = service.measure(config)
+            return rows, service.shown(config, rows)
 
 
 if __name__ == "__main__":

@@ -147,6 +147,26 @@ class Precision:
     json: bool = False  # print JSON instead of a table
 
 
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """Load the service, in turn with what most people would run: answers a second, and how long each took.
+
+    Every form is a process of its own, started anew in each round, one at a time.
+    """
+
+    preset: Literal["paper", "release", "cifar", "photo"] = "release"  # whose network, of random weights
+    checkpoint: Path | None = None  # a trained network, in its place
+    images: Path | None = None  # photographs to index: a folder, a list, shards; without them some are made
+    indexed: int = 10_000  # photographs to make
+    photographs: int = 128  # that clients send in turn: mirror images of indexed ones
+    kilobytes: float = 16.0  # of each of them
+    clients: tuple[int, ...] = (1, 8, 64)  # that ask at the same time, each again when it is answered
+    seconds: float = 8.0  # of load, after one that is not counted, for each form and number of clients
+    rounds: int = 3  # of each form, started anew
+    overload: bool = False  # measure in place of that what arrivals at ten times the capacity do
+    json: bool = False  # print JSON instead of a table
+
+
 def check_positive(config: Any, *names: str) -> None:
     """Raise Refused for a number, or one of several, that is below 1."""
     for name in names:

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NOT_SCRIPTS = {"__init__", "command"}
 SCRIPTS = sorted(file.stem for file in (ROOT / "scripts").glob("*.py") if file.stem not in NOT_SCRIPTS)
-BENCHMARKS = ("train", "forward", "loader", "embed", "search", "features", "index", "retrieval", "precision")
+BENCHMARKS = ("train", "forward", "loader", "embed", "search", "features", "index", "retrieval", "precision", "service")
 COMMANDS = [(name,) for name in SCRIPTS] + [("benchmark", benchmark) for benchmark in BENCHMARKS]
 
 

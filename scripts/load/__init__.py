@@ -1,0 +1,1 @@
+"""Servers as processes, and clients that load them."""
