@@ -20,7 +20,7 @@ from service.keys import Keys
 from service.lease import Lease, Served
 from service.metrics import Metrics
 from service.observed import Observed
-from service.routes import ask, images, map
+from service.routes import ask, images, many, map
 from service.settings import Settings
 from service.tracing import Tracing
 from service.verification import Verification
@@ -65,7 +65,7 @@ def create_app(
     if keys:
         app.state.metrics.keyed(keys)
     app.state.gate, app.state.max_k = Gate(settings, app.state.metrics), settings.max_k
-    for router in (ask.router, images.router, map.router, operations.router, page.router):
+    for router in (ask.router, many.router, images.router, map.router, operations.router, page.router):
         app.include_router(router)
     app.mount("/static", page.files())
     errors.install(app)

@@ -1,6 +1,7 @@
 """The routes' dependencies: the workers, and parameters that may be form fields or in the query string."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, Literal
 
@@ -16,10 +17,8 @@ from service.workers import Workers
 
 __all__ = [
     "EngineDep",
-    "Exactness",
     "ImageId",
     "ImageUpload",
-    "K",
     "LoadedDep",
     "MetricsDep",
     "OptionalUpload",
@@ -27,11 +26,20 @@ __all__ = [
     "TopK",
     "Views",
     "ViewsDep",
+    "Wanted",
+    "WantedDep",
+    "WantedInQuery",
     "WorkersDep",
 ]
 
 MOST = 1000  # classes in one answer
 LARGEST = 2**63 - 1  # the largest image id, an int64
+NUMBER = "number of neighbours in the answer, nearest first; at most 100, or what --max-k says"
+HOW = (
+    "certified: a proven answer; measured: the quickest, whose recall is known; it is proven, too, under a label, and "
+    "where the build measured none"
+)
+LABEL = "find images of this label alone: the nearest of them, as far as they may be; /labels lists all"
 FORMATS = "JPEG, PNG, GIF, WebP, AVIF, TIFF, BMP, PPM or JPEG 2000"
 
 
@@ -100,27 +108,15 @@ async def views(
 
 async def k(
     request: Request,
-    k: Annotated[
-        int,
-        Form(ge=1, description="number of neighbours in the answer, nearest first; at most 100, or what --max-k says"),
-    ] = 6,
+    k: Annotated[int, Form(ge=1, description=NUMBER)] = 6,
     in_query: Annotated[int | None, Query(alias="k", ge=1, include_in_schema=False)] = None,
 ) -> int:
-    """Return the number of neighbours. Raises RequestValidationError where it is more than the setting max_k."""
-    asked, most = k if in_query is None else in_query, request.app.state.max_k
-    if asked > most:
-        raise RequestValidationError([{"loc": ("form", "k"), "msg": f"Input should be less than or equal to {most}"}])
-    return asked
+    """Return the number of neighbours. Raises RequestValidationError."""
+    return _allowed(request, k if in_query is None else in_query)
 
 
 async def exactness(
-    exactness: Annotated[
-        Asked,
-        Form(
-            description="certified: a proven answer; measured: the quickest, whose recall is known; it is certified, "
-            "too, where the build measured none"
-        ),
-    ] = "certified",
+    exactness: Annotated[Asked, Form(description=HOW)] = "certified",
     in_query: Annotated[Asked | None, Query(alias="exactness", include_in_schema=False)] = None,
 ) -> Asked:
     return exactness if in_query is None else in_query
@@ -135,6 +131,47 @@ async def image_id(
     return image_id if in_query is None else in_query
 
 
+async def label(
+    label: Annotated[str | None, Form(description=LABEL)] = None,
+    in_query: Annotated[str | None, Query(alias="label", include_in_schema=False)] = None,
+) -> str | None:
+    return label if in_query is None else in_query
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which neighbours."""
+
+    k: int
+    exactness: Asked
+    label: str | None
+
+
+async def wanted(
+    k: Annotated[int, Depends(k)],
+    exactness: Annotated[Asked, Depends(exactness)],
+    label: Annotated[str | None, Depends(label)],
+) -> Wanted:
+    return Wanted(k, exactness, label)
+
+
+async def wanted_in_query(
+    request: Request,
+    k: Annotated[int, Query(ge=1, description=NUMBER)] = 6,
+    exactness: Annotated[Asked, Query(description=HOW)] = "certified",
+    label: Annotated[str | None, Query(description=LABEL)] = None,
+) -> Wanted:
+    return Wanted(_allowed(request, k), exactness, label)
+
+
+def _allowed(request: Request, k: int) -> int:
+    """Raises RequestValidationError where k is more than the setting max_k."""
+    most = request.app.state.max_k
+    if k > most:
+        raise RequestValidationError([{"loc": ("form", "k"), "msg": f"Input should be less than or equal to {most}"}])
+    return k
+
+
 LoadedDep = Annotated[Workers, Depends(loaded)]
 WorkersDep = Annotated[Workers, Depends(workers)]
 EngineDep = Annotated[Engine, Depends(engine, scope="function")]
@@ -144,6 +181,6 @@ ImageUpload = Annotated[UploadFile, File(description=FORMATS)]
 OptionalUpload = Annotated[UploadFile | None, File(description=FORMATS)]
 TopK = Annotated[int, Depends(top_k)]
 ViewsDep = Annotated[Views, Depends(views)]
-K = Annotated[int, Depends(k)]
-Exactness = Annotated[Asked, Depends(exactness)]
+WantedDep = Annotated[Wanted, Depends(wanted)]
+WantedInQuery = Annotated[Wanted, Depends(wanted_in_query)]
 ImageId = Annotated[int | None, Depends(image_id)]

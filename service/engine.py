@@ -107,6 +107,10 @@ class Engine:
         features = self._generation.rows([image_id])
         return Inference(self._embedder.probabilities_of(features)[0], features[0])
 
+    def infer_features(self, features: NDArray[np.float32]) -> Inference:
+        """Return features (F,) with the probabilities from them."""
+        return Inference(self._embedder.probabilities_of(features[None])[0], features)
+
     def predicted(self, ids: NDArray[np.int64]) -> list[Predicted]:
         """What the network sees in the indexed images ids (n,), from their stored features. Raises NoSuchImage."""
         probabilities = self._embedder.probabilities_of(
@@ -115,17 +119,25 @@ class Engine:
         best = probabilities.argmax(axis=1)
         return [Predicted(int(n), float(row[n])) for n, row in zip(best, probabilities, strict=True)]
 
-    def quick(self, features: NDArray[np.float32], k: int, *, measured: bool = False) -> Nearest | None:
+    def quick(
+        self, features: NDArray[np.float32], k: int, *, measured: bool = False, label: str | None = None
+    ) -> Nearest | None:
         """Find the k indexed images nearest to features (F,), all if there are fewer; None where only `slow` can.
 
-        measured: without a proof, where the build has measured what such answers are worth.
+        measured: without a proof, where the build has measured what such answers are worth. label: only images of it
+        are found, and the answer is proven. Raises NoSuchLabel.
         """
-        answers = self._search.quick(features[None], k, measured=measured and "measured" in self.recall)
+        among = None if label is None else self.images(label)
+        measured = measured and "measured" in self.recall
+        answers = self._search.quick(features[None], k, measured=measured, among=among)
         return self.described(answers) if answers.settled[0] else None
 
-    def slow(self, features: NDArray[np.float32], k: int) -> Answers:
-        """Find the k indexed images nearest to features (F,) by reading all of them, which can take seconds."""
-        return self._search.slow(features[None], k)
+    def slow(self, features: NDArray[np.float32], k: int, *, label: str | None = None) -> Answers:
+        """Find the k indexed images nearest to features (F,), of a label or of all, by reading all of those.
+
+        It can take seconds. Raises NoSuchLabel.
+        """
+        return self._search.slow(features[None], k, among=None if label is None else self.images(label))
 
     def described(self, answers: Answers) -> Nearest:
         """Look up the images of the answer to one query."""

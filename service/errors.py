@@ -35,6 +35,8 @@ __all__ = [
     "Stopping",
     "TooManyBytes",
     "TooSlow",
+    "WrongMediaType",
+    "described",
     "documented",
     "install",
     "problem",
@@ -91,6 +93,13 @@ class TooManyBytes(HTTPException):
         super().__init__(413, f"the request is larger than the limit of {limit:,} bytes", CLOSE)
 
 
+class WrongMediaType(HTTPException):
+    """The body is of a media type that this route does not take."""
+
+    def __init__(self, *accepted: str) -> None:
+        super().__init__(415, f"a body of {' or '.join(accepted)} is accepted, as the header Content-Type says")
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of problem: its status code, the last part of its `type`, its title."""
@@ -110,6 +119,7 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
         BadImage: Kind(400, "not-an-image", "Not an image"),
         TooManyPixels: Kind(413, "too-many-pixels", "Too many pixels"),
         TooManyBytes: Kind(413, "too-many-bytes", "Too many bytes"),
+        WrongMediaType: Kind(415, "wrong-media-type", "Wrong media type"),
         BadParameter: Kind(422, "bad-parameter", "Bad parameter"),
         RequestValidationError: Kind(422, "bad-parameter", "Bad parameter"),
         NoSuchImage: Kind(404, "no-such-image", "No such image"),
@@ -149,19 +159,25 @@ DETAILS: Mapping[type[Exception], str] = MappingProxyType(
 )
 
 
-def problem(error: Exception) -> Response:
-    """Return the answer to an exception."""
+def described(error: Exception) -> dict[str, Any]:
+    """Return the problem+json document of an exception."""
     kind = _kind(error)
-    note(problem=kind.name)
     body: dict[str, Any] = {"type": kind.type, "title": kind.title, "status": kind.status, "detail": _detail(error)}
     if found := request_id():
         body["request_id"] = found
     if isinstance(error, RequestValidationError):
         body["errors"] = [{"field": _field(found), "message": _message(found)} for found in error.errors()]
+    return body
+
+
+def problem(error: Exception) -> Response:
+    """Return the answer to an exception."""
+    kind = _kind(error)
+    note(problem=kind.name)
     headers = HEADERS | dict((isinstance(error, HTTPException) and error.headers) or {})
     if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and not isinstance(error, DamagedIndex):  # it stays damaged
         headers["Retry-After"] = str(random.randint(*RETRY_SECONDS))
-    return JSONResponse(body, kind.status, headers, MEDIA_TYPE)
+    return JSONResponse(described(error), kind.status, headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from fastapi import UploadFile
 from numpy.typing import NDArray
 
+from index import Answers
 from service.background import step_back
 from service.engine import Engine, Inference, Nearest, Predicted
 from service.errors import Busy
@@ -59,22 +60,34 @@ class Workers:
         return await self._run(self._network, self._timed(lambda row: engine.predicted(np.array([row]))[0]), image_id)
 
     async def nearest(
-        self, engine: Engine, asked: NDArray[np.uint8] | int, k: int, *, measured: bool
+        self,
+        engine: Engine,
+        asked: NDArray[np.uint8] | NDArray[np.float32] | int,
+        k: int,
+        *,
+        measured: bool,
+        label: str | None = None,
     ) -> tuple[Inference, Nearest]:
-        """Return what the network says of a stored or an indexed image, and the k nearest indexed images.
+        """Return what the network says, and the k nearest indexed images; with a label, its k nearest.
 
-        measured: without a proof, where that is faster. Raises NoSuchImage; Busy when the query is hard and too many
+        asked: a stored image (S, S, 3) uint8, features (F,) float32, or the id of an indexed image. measured: without a
+        proof, where that is faster. Raises NoSuchLabel, NoSuchImage; Busy when the query is hard and too many
         others are.
         """
 
         def quick(infer: Callable[[], Inference]) -> tuple[Inference, Nearest | None]:
             inference = infer()
-            return inference, engine.quick(inference.features, k, measured=measured)
+            return inference, engine.quick(inference.features, k, measured=measured, label=label)
 
-        infer = partial(engine.infer_stored, asked) if isinstance(asked, int) else partial(engine.infer, asked)
+        if isinstance(asked, int):
+            infer = partial(engine.infer_stored, asked)
+        elif asked.ndim == 1:
+            infer = partial(engine.infer_features, cast(NDArray[np.float32], asked))
+        else:
+            infer = partial(engine.infer, cast(NDArray[np.uint8], asked))
         inference, nearest = await self._run(self._network, self._timed(quick), infer)
         if nearest is None:
-            nearest = await self._slowly(engine, inference.features, k)
+            nearest = await self._slowly(engine, partial(engine.slow, inference.features, label=label), k)
         self._metrics.neighbours.labels(nearest.exactness).inc()
         return inference, nearest
 
@@ -84,7 +97,7 @@ class Workers:
             pool.shutdown(cancel_futures=True)
         self.lease.current.close()
 
-    async def _slowly(self, engine: Engine, features: NDArray[np.float32], k: int) -> Nearest:
+    async def _slowly(self, engine: Engine, search: Callable[[int], Answers], k: int) -> Nearest:
         if self._searching >= self._max_slow:
             raise Busy(
                 f"{self._searching} slow searches are in progress, which is the maximum; "
@@ -93,7 +106,7 @@ class Workers:
         self._searching += 1
         try:
             with self._metrics.slow.time():
-                answers = await self._run(self._slow, partial(engine.slow, features), k)
+                answers = await self._run(self._slow, search, k)
         finally:
             self._searching -= 1
         return await self._run(self._network, engine.described, answers)

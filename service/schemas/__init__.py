@@ -1,6 +1,6 @@
 """The JSON bodies of the answers."""
 
-from service.schemas.answers import Classification, Embedding, Neighbour, Neighbourhood, Recall
+from service.schemas.answers import Classification, Embedding, Many, Neighbour, Neighbourhood, Recall, Result
 from service.schemas.images import NAMES, ImagePage, IndexedImage, Label, LabelPage, ListedImage, Prediction
 from service.schemas.operations import Alive, GenerationVersion, Layout, ModelVersion, Ready, Version
 from service.schemas.problems import Problem
@@ -17,6 +17,7 @@ __all__ = [
     "LabelPage",
     "Layout",
     "ListedImage",
+    "Many",
     "ModelVersion",
     "Neighbour",
     "Neighbourhood",
@@ -24,5 +25,6 @@ __all__ = [
     "Problem",
     "Ready",
     "Recall",
+    "Result",
     "Version",
 ]

@@ -3,14 +3,17 @@
 Probabilities are 0 ... 1, distances are Euclidean, between fc7 features.
 """
 
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
 from service.schemas.images import INDEXED, IndexedImage, Prediction
+from service.schemas.problems import Problem
 from service.schemas.shown import MODEL, PREDICTIONS, example
 
-__all__ = ["RECALL", "Classification", "Embedding", "Neighbour", "Neighbourhood", "Recall"]
+__all__ = ["RECALL", "Classification", "Embedding", "Many", "Neighbour", "Neighbourhood", "Recall", "Result"]
+
+A = TypeVar("A", bound=BaseModel)
 
 RECALL: dict[str, Any] = {"value": 0.9993, "low": 0.9985, "high": 0.9997, "k": 6}
 NEIGHBOURS = [{**INDEXED[0], "rank": 1, "distance": 11.52}, {**INDEXED[1], "rank": 2, "distance": 12.07}]
@@ -76,3 +79,17 @@ class Embedding(BaseModel):
     model_config = example({"embedding": [0.0, 1.25, 0.0, 0.5], "model": MODEL})
     embedding: list[float] = Field(description="4096 numbers")
     model: str = Field(description="first 12 digits of the weights' SHA-256")
+
+
+class Result(BaseModel, Generic[A]):
+    """What came of one image of several: an answer or a problem."""
+
+    status: int = Field(description="the status code that the image would have alone")
+    answer: A | None = Field(description="null where there is a problem")
+    problem: Problem | None = Field(description="null where there is an answer")
+
+
+class Many(BaseModel, Generic[A]):
+    """What came of several images."""
+
+    results: list[Result[A]] = Field(description="in the order of the files")

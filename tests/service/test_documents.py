@@ -14,7 +14,11 @@ from tests.service.conftest import ready
 ROUTES = {
     "/classify": "post",
     "/neighbours": "post",
+    "/neighbours/vector": "post",
     "/embed": "post",
+    "/classify/many": "post",
+    "/neighbours/many": "post",
+    "/embed/many": "post",
     "/images": "get",
     "/labels": "get",
     "/images/random": "get",
@@ -25,6 +29,7 @@ ROUTES = {
     "/version": "get",
     "/metrics": "get",
 }
+FORMS = ("/classify", "/neighbours", "/embed")
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +46,12 @@ def test_every_route_is_documented(document: dict[str, Any]) -> None:
         assert route["description"]
 
 
-@pytest.mark.parametrize("path", [path for path, method in ROUTES.items() if method == "post"])
+@pytest.mark.parametrize("path", [*FORMS, *(f"{path}/many" for path in FORMS)])
 def test_an_image_is_sent_as_a_described_field_of_a_multipart_form(path: str, document: dict[str, Any]) -> None:
     (form,) = document["paths"][path]["post"]["requestBody"]["content"].items()
     assert form[0] == "multipart/form-data"
     fields = document["components"]["schemas"][form[1]["schema"]["$ref"].rsplit("/", 1)[1]]["properties"]
-    assert fields["file"]["description"].startswith("JPEG, PNG")
+    assert "JPEG, PNG" in fields["files" if path.endswith("/many") else "file"]["description"]
 
 
 @pytest.mark.parametrize("path", ROUTES)

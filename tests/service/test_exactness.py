@@ -39,16 +39,18 @@ class Stub:
         self.go = threading.Event()
         self.threads: set[tuple[str, int]] = set()  # name and niceness
 
-    def quick(self, queries: NDArray[np.float32], k: int, *, measured: bool = False) -> Answers:
-        answers = self.search.quick(queries, k)
+    def quick(
+        self, queries: NDArray[np.float32], k: int, *, measured: bool, among: NDArray[np.int64] | None
+    ) -> Answers:
+        answers = self.search.quick(queries, k, among=among)
         assert answers.settled.all()
         exactness: Exactness = "measured" if measured else "certified"
         return replace(answers, exactness=(exactness,), settled=np.array([k != HARD]))
 
-    def slow(self, query: NDArray[np.float32], k: int) -> Answers:
+    def slow(self, query: NDArray[np.float32], k: int, *, among: NDArray[np.int64] | None) -> Answers:
         self.threads.add((threading.current_thread().name, os.nice(0)))
         assert self.go.wait(SECONDS)
-        return self.search.slow(query, k)
+        return self.search.slow(query, k, among=among)
 
 
 @pytest.fixture
@@ -126,6 +128,15 @@ def test_a_hard_query_holds_up_no_other(settings: Settings, stub: list[Stub]) ->
         assert (answer["exactness"], answer["recall"]) == ("exact", None)
         assert answer["neighbours"][:6] == ask(client, image_id=3)["neighbours"]
         assert len(answer["neighbours"]) == HARD
+
+
+def test_a_hard_query_under_a_label_finds_images_of_it_alone(settings: Settings, stub: list[Stub]) -> None:
+    with ready(create_app(settings)) as client:
+        stub[0].go.set()
+        answer = ask(client, image_id=3, k=HARD, label="frog")
+        assert [one["label"] for one in answer["neighbours"]] == ["frog"] * HARD
+        assert answer["exactness"] == "exact"
+        assert stub[0].threads
 
 
 def test_a_hard_query_too_many_is_told_to_come_back(settings: Settings, stub: list[Stub]) -> None:
