@@ -8,6 +8,7 @@ from index.bundle_folder import Busy, DiskFull
 from index.canaries import Canary, canaries_of, keep_canaries
 from index.catalogue import Catalogue, Image, NoSuchImage, Skipped
 from index.changes import Changes
+from index.costs import needed as search_bytes
 from index.generation import Generation
 from index.labels import Labels, NoSuchLabel
 from index.layout import Layout, flat_search, open_search
@@ -47,4 +48,5 @@ __all__ = [
     "gpus_of",
     "keep_canaries",
     "open_search",
+    "search_bytes",
 ]

@@ -14,16 +14,18 @@ from starlette.middleware.cors import CORSMiddleware
 from service import errors, operations, page
 from service.access import REFUSALS, Access
 from service.admission import Admission, Gate
-from service.engine import Engine, load_engine
+from service.canaries import Canaries
+from service.engine import Engine
 from service.headers import SecurityHeaders
 from service.keys import Keys
-from service.lease import Lease, Served
+from service.lease import Lease
+from service.loading import load_engine
 from service.metrics import Metrics
 from service.observed import Observed
-from service.routes import ask, images, many, map
+from service.reloading import Reloading, serve_generation
+from service.routes import admin, ask, images, many, map
 from service.settings import Settings
 from service.tracing import Tracing
-from service.verification import Verification
 from service.workers import Workers
 
 __all__ = ["create_app"]
@@ -65,7 +67,7 @@ def create_app(
     if keys:
         app.state.metrics.keyed(keys)
     app.state.gate, app.state.max_k = Gate(settings, app.state.metrics), settings.max_k
-    for router in (ask.router, many.router, images.router, map.router, operations.router, page.router):
+    for router in (ask.router, many.router, images.router, map.router, admin.router, operations.router, page.router):
         app.include_router(router)
     app.mount("/static", page.files())
     errors.install(app)
@@ -95,10 +97,10 @@ def _loading(
         except Exception as error:
             failed(error)
             return
-        app.state.metrics.serving(engine)
-        verify = None if settings.verify else engine.verify  # then `load` has done it
-        served = Served(engine, Verification(verify, app.state.metrics.verification.state))
-        app.state.workers = Workers(Lease(served), app.state.metrics, settings)
+        metrics, canaries = app.state.metrics, Canaries(engine)
+        lease = Lease(serve_generation(engine, canaries, settings, metrics), metrics.generations_open.set)
+        workers = Workers(lease, metrics, settings)
+        app.state.reloading, app.state.workers = Reloading(workers, metrics, settings), workers
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -106,6 +108,7 @@ def _loading(
         yield
         await starting  # a thread that loads cannot be stopped
         if app.state.workers is not None:
+            await app.state.reloading.close()
             app.state.workers.close()
             app.state.workers = None
 

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from service.engine import Engine
 from service.errors import DamagedIndex, NotReady
 from service.metrics import Metrics
+from service.reloading import Reloading
 from service.stages import note
 from service.workers import Workers
 
@@ -23,6 +24,7 @@ __all__ = [
     "MetricsDep",
     "OptionalUpload",
     "RandomDep",
+    "ReloadingDep",
     "TopK",
     "Views",
     "ViewsDep",
@@ -74,6 +76,12 @@ async def engine(workers: Annotated[Workers, Depends(workers)]) -> AsyncIterator
     with workers.lease.hold() as served:
         note(generation=served.engine.manifest.number)
         yield served.engine
+
+
+async def reloading(request: Request, _: Annotated[Workers, Depends(loaded)]) -> Reloading:
+    """Return what puts new generations to use. Raises NotReady."""
+    found: Reloading = request.app.state.reloading
+    return found
 
 
 async def metrics(request: Request) -> Metrics:
@@ -175,6 +183,7 @@ def _allowed(request: Request, k: int) -> int:
 LoadedDep = Annotated[Workers, Depends(loaded)]
 WorkersDep = Annotated[Workers, Depends(workers)]
 EngineDep = Annotated[Engine, Depends(engine, scope="function")]
+ReloadingDep = Annotated[Reloading, Depends(reloading)]
 MetricsDep = Annotated[Metrics, Depends(metrics)]
 RandomDep = Annotated[np.random.Generator, Depends(rng)]
 ImageUpload = Annotated[UploadFile, File(description=FORMATS)]

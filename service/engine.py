@@ -5,7 +5,6 @@ All methods block. Any thread may call `prepare`, `slow`, `indexed`, `labels`, `
 embedding (4096).
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,18 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Answers, Bundle, Generation, Image, Labels, Search, gpus_of, open_search
-from model import Checkpoint, Embedder, load_checkpoint
+from index import Answers, Generation, Image, Labels, Search, canaries_of
+from model import Embedder
 from service.map import NoMap, packed
-from service.settings import Settings
 
-__all__ = ["SHORT", "Engine", "Found", "Inference", "Mismatch", "Nearest", "Predicted", "Recall", "load_engine"]
+__all__ = ["SHORT", "Engine", "Found", "Inference", "Nearest", "Predicted", "Recall"]
 
 SHORT = 12  # hexadecimal digits of a shortened fingerprint
-
-
-class Mismatch(ValueError):
-    """The checkpoint did not make the index; the message says which part differs."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ class Engine:
     """A network, and an index of the features that it computed for a collection."""
 
     def __init__(self, embedder: Embedder, generation: Generation, search: Search, *, max_pixels: int) -> None:
-        self._embedder, self._generation, self._search = embedder, generation, search
+        self.embedder, self._generation, self._search = embedder, generation, search
         self._max_pixels = max_pixels
         self.classes = embedder.classes
         self.checkpoint = embedder.checkpoint
@@ -83,20 +77,21 @@ class Engine:
         self.manifest = generation.manifest
         self.model = self.manifest.inputs["weights"][:SHORT]
         self.segments, self.removed = len(generation.segments), len(generation.removed)
+        self.canaries = canaries_of(generation)  # none in a generation that was built before there were any
         self.recall = _recall(self.manifest.quality)  # of each mode, certified and measured; empty where none is known
 
     def prepare(self, data: bytes) -> NDArray[np.uint8]:
         """Decode an image: bytes -> (S, S, 3) uint8. Raises BadImage, TooManyPixels."""
-        return self._embedder.prepare(data, max_pixels=self._max_pixels)
+        return self.embedder.prepare(data, max_pixels=self._max_pixels)
 
     def infer(self, image: NDArray[np.uint8]) -> Inference:
         """Stored image (S, S, 3) -> probabilities and features, from the central crop."""
-        probabilities, features = self._embedder(image[None])
+        probabilities, features = self.embedder(image[None])
         return Inference(probabilities[0], features[0])
 
     def ten_views(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Stored image (S, S, 3) -> probabilities (classes,), the mean over ten views."""
-        probabilities = self._embedder.ten_views(image[None])
+        probabilities = self.embedder.ten_views(image[None])
         return probabilities.reshape(-1)
 
     def infer_stored(self, image_id: int) -> Inference:
@@ -105,17 +100,15 @@ class Engine:
         Only the network's last layer is computed.
         """
         features = self._generation.rows([image_id])
-        return Inference(self._embedder.probabilities_of(features)[0], features[0])
+        return Inference(self.embedder.probabilities_of(features)[0], features[0])
 
     def infer_features(self, features: NDArray[np.float32]) -> Inference:
         """Return features (F,) with the probabilities from them."""
-        return Inference(self._embedder.probabilities_of(features[None])[0], features)
+        return Inference(self.embedder.probabilities_of(features[None])[0], features)
 
     def predicted(self, ids: NDArray[np.int64]) -> list[Predicted]:
         """What the network sees in the indexed images ids (n,), from their stored features. Raises NoSuchImage."""
-        probabilities = self._embedder.probabilities_of(
-            self._generation.rows(ids)
-        )  # one matrix product for all of them
+        probabilities = self.embedder.probabilities_of(self._generation.rows(ids))  # one matrix product for all of them
         best = probabilities.argmax(axis=1)
         return [Predicted(int(n), float(row[n])) for n, row in zip(best, probabilities, strict=True)]
 
@@ -173,6 +166,16 @@ class Engine:
         """Draw an indexed image, all equally likely."""
         return self.indexed(int(rng.choice(self._generation.ids)))
 
+    def warm_up(self, *, network: bool) -> None:
+        """Answer one question, so that the first request is no slower.
+
+        network: whether through the network, which must then be nobody else's.
+        """
+        if network:
+            side = self.checkpoint.recipe.stored
+            self.infer(np.zeros((side, side, 3), np.uint8))
+        self.quick(self._generation.rows(self._generation.ids[:1])[0], 1)
+
     def verify(self, pause: Callable[[], None] = lambda: None) -> None:
         """Read all files of the index. `pause` is called often, and may raise. Raises DamagedPart."""
         self._generation.verify(pause)
@@ -180,54 +183,6 @@ class Engine:
     def close(self) -> None:
         """Close the generation's files."""
         self._generation.close()
-
-
-def load_engine(settings: Settings) -> Engine:
-    """Open the bundle's current generation, and answer one question to warm it up.
-
-    Of the collection only the image ids are read, unless settings.verify asks for all. Raises BadBundle, BadCheckpoint,
-    NoSuchDevice, NoSuchEngine, GpuFailed, TooLarge for features that float16 cannot search, and Mismatch when the
-    checkpoint did not make the index.
-    """
-    generation = Bundle(settings.bundle).current()
-    try:
-        if settings.verify:
-            generation.verify()
-        checkpoint = load_checkpoint(generation.checkpoint)
-        _check_pair(checkpoint, generation)
-        embedder = Embedder(checkpoint, settings.device, settings.engine)
-        gpus = gpus_of(embedder.device)
-        if embedder.device != "cpu" and not gpus:
-            logging.getLogger(__name__).warning("FAISS cannot use %s here: the CPU searches", embedder.device)
-        search = open_search(generation, gpus=gpus, float16=settings.float16)
-        engine = Engine(embedder, generation, search, max_pixels=settings.max_pixels)
-        side = checkpoint.recipe.stored
-        blank = np.zeros((side, side, 3), np.uint8)
-        engine.quick(engine.infer(blank).features, 1)  # so that the first request is no slower
-    except BaseException:
-        generation.close()
-        raise
-    return engine
-
-
-def _check_pair(checkpoint: Checkpoint, generation: Generation) -> None:
-    manifest, of_network = generation.manifest, checkpoint.fingerprints()
-    differ = [
-        f"{part} {manifest.inputs.get(part, 'unknown')[:SHORT]} in the index, {fingerprint[:SHORT]} in the checkpoint"
-        for part, fingerprint in of_network.items()
-        if manifest.inputs.get(part) != fingerprint
-    ]
-    if manifest.width != checkpoint.table.width:
-        differ.append(
-            f"embeddings of {manifest.width} numbers in the index, {checkpoint.table.width} in the checkpoint"
-        )
-    if differ:
-        raise Mismatch(
-            f"{generation.path}: the index was not made by the checkpoint beside it: {'; '.join(differ)}; "
-            "build the index again with scripts/build_index.py"
-        )
-    if not manifest.rows:
-        raise Mismatch(f"{generation.path}: the index holds no image")
 
 
 def _recall(quality: Mapping[str, Any]) -> dict[str, Recall]:

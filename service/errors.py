@@ -30,7 +30,9 @@ __all__ = [
     "CLOSE",
     "BadParameter",
     "Busy",
+    "CanaryFailed",
     "DamagedIndex",
+    "GenerationRefused",
     "NotReady",
     "Stopping",
     "TooManyBytes",
@@ -86,6 +88,14 @@ class DamagedIndex(RuntimeError):
         super().__init__(f"{part} of the index is not the file that was published; build the index again, and restart")
 
 
+class CanaryFailed(RuntimeError):
+    """Images of the index no longer give the features that are indexed: answers may be wrong."""
+
+
+class GenerationRefused(RuntimeError):
+    """The bundle's current generation cannot be used; the one before goes on."""
+
+
 class TooManyBytes(HTTPException):
     """The request body is larger than the limit."""
 
@@ -134,12 +144,16 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
         NotReady: Kind(503, "not-ready", "Not ready"),
         DamagedIndex: Kind(503, "damaged-index", "Damaged index"),
         TooSlow: Kind(408, "too-slow", "Too slow"),
+        CanaryFailed: Kind(503, "canary-failed", "Canary failed"),
+        GenerationRefused: Kind(409, "generation-refused", "Generation refused"),
         Busy: Kind(503, "busy", "Busy"),
         Stopping: Kind(503, "stopping", "Stopping"),
         MemoryError: Kind(503, "busy", "Busy"),
         Exception: Kind(500, "internal-error", "Internal error"),
     }
 )
+
+LASTING = (DamagedIndex, CanaryFailed)  # asking again a moment later does not help
 
 # The framework's own exceptions, by status code.
 FRAMEWORK: Mapping[int, Kind] = MappingProxyType(
@@ -175,7 +189,7 @@ def problem(error: Exception) -> Response:
     kind = _kind(error)
     note(problem=kind.name)
     headers = HEADERS | dict((isinstance(error, HTTPException) and error.headers) or {})
-    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and not isinstance(error, DamagedIndex):  # it stays damaged
+    if kind.status == HTTPStatus.SERVICE_UNAVAILABLE and not isinstance(error, LASTING):
         headers["Retry-After"] = str(random.randint(*RETRY_SECONDS))
     return JSONResponse(described(error), kind.status, headers, MEDIA_TYPE)
 

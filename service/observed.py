@@ -117,6 +117,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             added = [(b"x-request-id", self.record.request_id.encode()), (b"server-timing", _timing(self.record))]
+            if self.record.generation is not None:
+                added.append((b"x-fc7-generation", b"%d" % self.record.generation))
             message = {**message, "headers": [*message.get("headers", ()), *added]}
         elif message["type"] == "http.response.body":
             self.sent += len(message.get("body", b""))

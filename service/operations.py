@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service import deps, schemas
-from service.errors import DamagedIndex, NotReady, documented
+from service.errors import CanaryFailed, DamagedIndex, NotReady, documented
 
 __all__ = ["router"]
 
@@ -20,21 +20,30 @@ async def healthz() -> schemas.Alive:
     return schemas.Alive()
 
 
-@router.get("/readyz", responses=documented(NotReady, DamagedIndex), summary="Is the service ready?")
-async def readyz(_: deps.WorkersDep) -> schemas.Ready:
-    """Answers 503 until the network and the index are loaded, then 200; and 503 once a file of the index is damaged.
+@router.get("/readyz", responses=documented(NotReady, DamagedIndex, CanaryFailed), summary="Is the service ready?")
+async def readyz(workers: deps.WorkersDep) -> schemas.Ready:
+    """Answers 503 until the network and the index are loaded, then 200; and 503 once a file of the index is damaged,
+    or while an indexed image no longer gives the features that are indexed.
 
     The files are read after the start, in the background; /version says whether all were. `serve.py --verify` reads
     them before it is ready.
     """
+    canaries = workers.lease.current.canaries
+    if not canaries.asked:
+        raise NotReady("the network and the index are loaded; whether they fit is still being found out")
+    if canaries.failed:
+        raise CanaryFailed(
+            "images of the index no longer give the features that are indexed: the network or the decoding has "
+            "changed; restart, and if that does not help, build the index again"
+        )
     return schemas.Ready()
 
 
 @router.get("/version", responses=documented(NotReady), summary="Which network and which index are in use?")
-async def version(workers: deps.LoadedDep) -> schemas.Version:
+async def version(workers: deps.LoadedDep, reloading: deps.ReloadingDep) -> schemas.Version:
     """Fingerprints (SHA-256) of the network and of the index, where they run, and what the answers are worth."""
     served = workers.lease.current
-    engine = served.engine
+    engine, canaries = served.engine, served.canaries
     manifest, checkpoint = engine.manifest, engine.checkpoint
     return schemas.Version(
         version=installed("fc7"),
@@ -59,8 +68,15 @@ async def version(workers: deps.LoadedDep) -> schemas.Version:
             layout=schemas.Layout(**manifest.index),
             recall={mode: schemas.Recall(**asdict(recall)) for mode, recall in engine.recall.items()},
             verification=served.verification.state,
+            canaries=schemas.CanariesVersion(
+                images=len(engine.canaries),
+                difference=canaries.worst,
+                tolerance=canaries.tolerance,
+                failed=canaries.failed,
+            ),
             fingerprints={**manifest.inputs, **{name: part.sha256 for name, part in manifest.parts.items()}},
         ),
+        refused=reloading.refused,
     )
 
 

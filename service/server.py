@@ -6,7 +6,8 @@ import socket
 import uvicorn
 
 from service.app import create_app
-from service.engine import Engine, load_engine
+from service.engine import Engine
+from service.loading import load_engine
 from service.logs import logging_for
 from service.port import listen
 from service.settings import Settings

@@ -56,6 +56,9 @@ class Settings:
     proxies: tuple[str, ...] = ()
     """Addresses or networks of the proxies whose X-Forwarded-For is believed; * for all."""
 
+    canary_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds in which each of the index's sixteen canaries is asked once, and its answer compared with the index."""
+
     # The log, on stderr; docs/operating.md
     log: Literal["json", "text"] = "json"
     """Form of its lines: JSON objects for programs, or text for people."""

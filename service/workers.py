@@ -92,10 +92,10 @@ class Workers:
         return inference, nearest
 
     def close(self) -> None:
-        """Wait for the jobs that run, drop those that wait, and close the generation in use."""
+        """Wait for the jobs that run, drop those that wait, and close all generations."""
         for pool in (self._decoders, self._network, self._slow):
             pool.shutdown(cancel_futures=True)
-        self.lease.current.close()
+        self.lease.close()
 
     async def _slowly(self, engine: Engine, search: Callable[[int], Answers], k: int) -> Nearest:
         if self._searching >= self._max_slow:

@@ -2,12 +2,22 @@
 
 from service.schemas.answers import Classification, Embedding, Many, Neighbour, Neighbourhood, Recall, Result
 from service.schemas.images import NAMES, ImagePage, IndexedImage, Label, LabelPage, ListedImage, Prediction
-from service.schemas.operations import Alive, GenerationVersion, Layout, ModelVersion, Ready, Version
+from service.schemas.operations import (
+    Alive,
+    CanariesVersion,
+    GenerationVersion,
+    Layout,
+    ModelVersion,
+    Ready,
+    Reloaded,
+    Version,
+)
 from service.schemas.problems import Problem
 
 __all__ = [
     "NAMES",
     "Alive",
+    "CanariesVersion",
     "Classification",
     "Embedding",
     "GenerationVersion",
@@ -25,6 +35,7 @@ __all__ = [
     "Problem",
     "Ready",
     "Recall",
+    "Reloaded",
     "Result",
     "Version",
 ]

@@ -8,7 +8,16 @@ from service.schemas.answers import RECALL, Recall
 from service.schemas.shown import example
 from service.verification import State
 
-__all__ = ["Alive", "GenerationVersion", "Layout", "ModelVersion", "Ready", "Version"]
+__all__ = [
+    "Alive",
+    "CanariesVersion",
+    "GenerationVersion",
+    "Layout",
+    "ModelVersion",
+    "Ready",
+    "Reloaded",
+    "Version",
+]
 
 
 class Alive(BaseModel):
@@ -49,6 +58,27 @@ class Layout(BaseModel):
     map: str = Field("none", description="how the images were placed in the plane: none, pca or umap")
 
 
+class CanariesVersion(BaseModel):
+    """Indexed images that are asked again and again: do decoding and the network still give what is indexed?"""
+
+    model_config = ConfigDict(frozen=True)
+    images: int = Field(description="0 where the index was built before it kept any")
+    difference: float | None = Field(
+        description="the largest between numbers of their features, now and as indexed, relative to the largest "
+        "indexed one; null before any was asked; 1e6 for an image that cannot be decoded"
+    )
+    tolerance: float = Field(description="above it the service is not ready")
+    failed: bool
+
+
+class Reloaded(BaseModel):
+    """What is in use after a reload."""
+
+    model_config = example({"generation": 4, "swapped": True})
+    generation: int
+    swapped: bool = Field(description="false where it was in use already")
+
+
 class GenerationVersion(BaseModel):
     """The index generation in use."""
 
@@ -64,6 +94,7 @@ class GenerationVersion(BaseModel):
     layout: Layout
     recall: dict[str, Recall] = Field(description="by exactness; empty where the build measured none")
     verification: State = Field(description="whether all files were read and found to be those that were published")
+    canaries: CanariesVersion
     fingerprints: dict[str, str] = Field(description="SHA-256 of each file and of what it was built from")
 
 
@@ -94,10 +125,13 @@ class Version(BaseModel):
                 "layout": {"kind": "panorama", "components": 512, "leading": 128, "candidates": 72},
                 "recall": {"certified": {"value": 1.0, "low": 0.9994, "high": 1.0, "k": 6}, "measured": RECALL},
                 "verification": "done",
+                "canaries": {"images": 16, "difference": 4.8e-7, "tolerance": 1e-3, "failed": False},
                 "fingerprints": {"weights": "3f9a1c0de882...", "segments/0001/features.npy": "0c4e5b7d9a61..."},
             },
+            "refused": None,
         }
     )
     version: str
     model: ModelVersion
     generation: GenerationVersion
+    refused: str | None = Field(description="why the newest generation that was published is not in use")

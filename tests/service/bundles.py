@@ -63,3 +63,10 @@ def build(folder: Path, name: Callable[[int], str] = in_class_folders, kind: Map
     file, bundle = folder / "checkpoint.safetensors", Bundle(folder / "bundle")
     growing.build(embedder, source, "images", bundle, file, lambda *_: None, Layout(map=kind)).close()
     return bundle.path
+
+
+def rebuilt(bundle: Path, images: Path, trained: Checkpoint) -> None:
+    """Publish a generation of the same images, whose features another network has made."""
+    source, file = folder_source(images, 32), bundle / "another.safetensors"
+    checkpoint.save(file, trained)
+    growing.build(Embedder(trained, "cpu"), source, "images", Bundle(bundle), file, lambda *_: None).close()

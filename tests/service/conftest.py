@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.engine import Engine, load_engine
+from service.engine import Engine
+from service.loading import load_engine
 from service.settings import Settings
 from tests.service.bundles import build
 from tests.waiting import wait_until

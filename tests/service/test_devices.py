@@ -42,7 +42,7 @@ def test_the_search_is_where_the_network_is(
     device: str, used: list[int], shown: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = gpus.install(monkeypatch, 2)
-    monkeypatch.setattr("service.engine.Embedder", OnGpu)
+    monkeypatch.setattr("service.loading.Embedder", OnGpu)
     assert versions(settings, device) == {"model": device, "generation": shown}
     assert [index.device for index in made] == used
 
@@ -51,10 +51,10 @@ def test_without_gpu_faiss_the_cpu_searches_and_the_log_says_so_in_one_line(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0, raising=False)
-    monkeypatch.setattr("service.engine.Embedder", OnGpu)
+    monkeypatch.setattr("service.loading.Embedder", OnGpu)
     assert versions(settings, "cuda") == {"model": "cuda", "generation": "cpu"}
-    found = [record.getMessage() for record in caplog.records if record.name == "service.engine"]
+    found = [record.getMessage() for record in caplog.records if record.name == "service.loading"]
     assert found == ["FAISS cannot use cuda here: the CPU searches"]
     caplog.clear()
     assert versions(settings, "cpu") == {"model": "cpu", "generation": "cpu"}
-    assert "service.engine" not in [record.name for record in caplog.records]
+    assert "service.loading" not in [record.name for record in caplog.records]

@@ -13,7 +13,8 @@ from model import checkpoint
 from model.checkpoint import Checkpoint
 from model.device import NoSuchDevice
 from model.preprocess import Recipe
-from service.engine import Engine, Mismatch, load_engine
+from service.engine import Engine
+from service.loading import Mismatch, load_engine
 from service.settings import Settings
 from tests.model.weights import grey
 from tests.service.bundles import BROKEN, CLASSES, EACH, network

@@ -62,7 +62,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Stub]]:
         made.append(Stub(*opened, **how))
         return made[-1]
 
-    monkeypatch.setattr("service.engine.open_search", opened)
+    monkeypatch.setattr("service.loading.open_search", opened)
     yield made
     made[-1].go.set()
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.engine import Engine, Inference, load_engine
+from service.engine import Engine, Inference
+from service.loading import load_engine
 from service.settings import Settings
 from tests.service.bundles import image_file
 from tests.service.conftest import client_of, ready
@@ -68,6 +69,7 @@ def slow(settings: Settings) -> Iterator[tuple[TestClient, threading.Event]]:
             return infer(image)
 
         engine.infer = wait  # type: ignore[method-assign]
+        engine.canaries = []  # which the network would keep waiting, too
         return engine
 
     with ready(create_app(replace(settings, max_in_flight=2), load)) as client:

@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 
 from index import DamagedPart
 from service.app import create_app
-from service.engine import Engine, load_engine
+from service.engine import Engine
+from service.loading import load_engine
 from service.settings import Settings
 from tests.processes import environment
 from tests.service.bundles import image_file
