@@ -1,7 +1,6 @@
 """The page in a real browser: mouse, keyboard, drag and drop, wide and narrow screens, errors."""
 
 import re
-from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from model.data.sources import printable
-from tests.end_to_end.served import served
+from tests.end_to_end.conftest import HOSTILE
 from tests.images import encoded, photograph
-from tests.service.bundles import build, image_file
+from tests.service.bundles import image_file
 
 DROP = """(bytes) => {
   const data = new DataTransfer();
@@ -19,22 +18,6 @@ DROP = """(bytes) => {
   document.body.dispatchEvent(new DragEvent("dragover", { dataTransfer: data, bubbles: true, cancelable: true }));
   document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
 }"""
-
-
-HOSTILE = {
-    5: "0005 <img src=x onerror=alert(1)>.png",
-    6: "0006 \u202egnp.exe.png",  # what follows U+202E is shown from right to left
-    7: "0007 a\nb.png",
-    8: f"0008 {'long' * 60}.png",
-}
-
-
-@pytest.fixture(scope="module")
-def without_labels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a service whose images lie in no class folder."""
-    bundle = build(tmp_path_factory.mktemp("flat"), lambda image_id: HOSTILE.get(image_id, f"{image_id:04}.png"))
-    with served("--bundle", str(bundle)) as server:
-        yield server.address
 
 
 def labels(page: Page) -> list[str]:
@@ -50,11 +33,11 @@ def test_it_opens_on_an_image_of_the_collection(page: Page, address: str) -> Non
     assert sorted(labels(page)) == ["cat", "dog", "frog"]
     assert page.locator("#truth b").inner_text() in ("cat", "dog", "frog")
     assert page.locator("#bars li.true").count() == 1
-    assert page.url.rsplit("#")[1].isdigit()
+    expect(page).to_have_url(re.compile(r"/#/image/\d+$"))
 
 
 def test_the_true_label_has_a_colour_of_its_own(page: Page, address: str) -> None:
-    page.goto(f"{address}/#3")  # a cat
+    page.goto(f"{address}/#/image/3")  # a cat
     expect(page.locator("#truth")).to_have_text("Label: cat")
     expect(page.locator("#bars li.true .label")).to_have_text("cat")
     colour = "element => getComputedStyle(element).backgroundColor"
@@ -66,7 +49,7 @@ def test_the_true_label_has_a_colour_of_its_own(page: Page, address: str) -> Non
 
 
 def test_a_bar_is_as_long_as_its_label_is_probable(page: Page, address: str) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     expect(page.locator("#bars li")).to_have_count(3)
     shares = [float(text.rstrip("%")) / 100 for text in page.locator("#bars .share").all_inner_texts()]
     length = "bars => bars.map((bar) => bar.getBoundingClientRect().width / bar.parentNode.clientWidth)"
@@ -76,7 +59,7 @@ def test_a_bar_is_as_long_as_its_label_is_probable(page: Page, address: str) -> 
 
 
 def test_an_image_without_a_label_goes_by_its_name_and_what_the_network_sees(page: Page, without_labels: str) -> None:
-    page.goto(f"{without_labels}/#3")
+    page.goto(f"{without_labels}/#/image/3")
     expect(page.locator("#truth")).to_have_text("0003.png")
     expect(page.locator("#image")).to_have_attribute("alt", "the image you asked about: 0003.png")
     answer = page.request.post(f"{without_labels}/neighbours", form={"image_id": 3, "k": 7}).json()
@@ -91,7 +74,7 @@ def test_an_image_without_a_label_goes_by_its_name_and_what_the_network_sees(pag
 
 
 def test_an_image_with_a_label_goes_by_it(page: Page, address: str) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     answer = page.request.post(f"{address}/neighbours", form={"image_id": 3, "k": 7}).json()
     expect(page.locator("#tiles .tile")).to_have_count(6)
     for found, tile in zip(answer["neighbours"][1:], page.locator("#tiles .tile").all(), strict=True):
@@ -116,10 +99,10 @@ def test_a_hostile_name_is_shown_as_text(width: int, page: Page, without_labels:
 
     page.route("**/neighbours", with_these_names)
     page.set_viewport_size({"width": width, "height": 740})
-    page.goto(f"{without_labels}/#5")
+    page.goto(f"{without_labels}/#/image/5")
     expect(page.locator("#truth")).to_have_text(names[0])
     expect(page.locator("#tiles .label")).to_have_text(names + names[:2])
-    assert page.locator("img").count() == 7
+    assert page.locator("#answer img").count() == 7
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for tile in page.locator("#tiles .tile").all():
         outer, inner = tile.bounding_box(), tile.locator(".label").bounding_box()
@@ -134,7 +117,7 @@ def test_a_hostile_name_is_shown_as_text(width: int, page: Page, without_labels:
 def test_a_wide_photograph_is_shown_whole_and_in_a_square_tile(page: Page, address: str) -> None:
     wide = encoded(photograph(40, 160), "JPEG")
     page.route("**/images/*", lambda route: route.fulfill(body=wide, content_type="image/jpeg"))
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     for place, shape in ((page.locator("#image"), 4), (page.locator("#tiles img").first, 1)):
         expect(place).to_have_js_property("naturalWidth", 160)
         expect(place).to_have_css("image-rendering", "auto")
@@ -145,13 +128,13 @@ def test_a_wide_photograph_is_shown_whole_and_in_a_square_tile(page: Page, addre
 
 
 def test_an_indexed_image_is_not_its_own_neighbour(page: Page, address: str) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     expect(page.locator("#tiles .tile")).to_have_count(6)
     assert "3" not in page.locator("#tiles .tile").evaluate_all("tiles => tiles.map((tile) => tile.dataset.imageId)")
 
 
 def test_a_chosen_file_is_answered(page: Page, address: str, collection: Path) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     expect(page.locator("#truth")).not_to_be_empty()
     page.set_input_files("#file", collection / "images" / "frog" / "0025.png")
     expect(page.locator("#truth")).to_be_empty()  # nobody knows what a stranger's image is
@@ -159,30 +142,31 @@ def test_a_chosen_file_is_answered(page: Page, address: str, collection: Path) -
     assert page.locator("#bars li.true").count() == 0
     assert str(page.locator("#image").get_attribute("src")).startswith("blob:")
     expect(page.locator("#image")).to_have_js_property("naturalWidth", 32)
-    assert "#" not in page.url
+    expect(page).to_have_url(f"{address}/#/upload/1")
+    expect(page.locator("#unshared")).to_be_visible()
 
 
 def test_a_dropped_file_is_answered(page: Page, address: str) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     expect(page.locator("#truth")).not_to_be_empty()
     page.evaluate(DROP, list(image_file(17)))
     expect(page.locator("#tiles .tile").first).to_have_attribute("data-image-id", "17")
 
 
 def test_a_neighbour_leads_on_and_the_back_button_back(page: Page, address: str) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     tile = page.locator("#tiles .tile").nth(2)
     expect(tile).to_be_visible()
     image_id = tile.get_attribute("data-image-id")
     tile.click()
-    expect(page).to_have_url(f"{address}/#{image_id}")
+    expect(page).to_have_url(f"{address}/#/image/{image_id}")
     expect(page.locator("#image")).to_have_attribute("src", re.compile(f"/images/{image_id}\\?v="))
     page.go_back()
     expect(page.locator("#image")).to_have_attribute("src", re.compile(r"/images/3\?v="))
 
 
 def test_random_asks_about_another_image(page: Page, address: str) -> None:
-    page.goto(f"{address}/#12")  # this one was skipped
+    page.goto(f"{address}/#/image/12")  # this one was skipped
     expect(page.locator("#problem")).to_have_text("No such imageNo image 12 in this collection.")
     page.get_by_role("button", name="Random image").click()
     expect(page.locator("#answer")).to_be_visible()
@@ -190,25 +174,28 @@ def test_random_asks_about_another_image(page: Page, address: str) -> None:
 
 
 def test_the_keyboard_is_enough(page: Page, address: str) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
+    expect(page.locator("#among option")).to_have_count(4)
     expect(page.locator("#tiles .tile")).to_have_count(6)
     reached = []
-    for _ in range(8):
+    for _ in range(16):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
+        name = "document.activeElement.id || document.activeElement.className || document.activeElement.dataset.view"
+        reached.append(page.evaluate(name))
         outline = "getComputedStyle({}).outlineStyle"
         focused = "document.activeElement.id === 'file' ? document.activeElement.labels[0] : document.activeElement"
-        assert page.evaluate(outline.format(focused)) == "solid"
-    assert reached == ["file", "random"] + ["tile"] * 6
+        assert page.evaluate(outline.format(focused)) in ("solid", "auto")
+    controls = ["search", "browse", "map", "file", "camera", "random", "share", "on-map", "k", "among"]
+    assert reached == controls + ["tile"] * 6
     image_id = page.evaluate("document.activeElement.dataset.imageId")
     page.keyboard.press("Enter")
-    expect(page).to_have_url(f"{address}/#{image_id}")
+    expect(page).to_have_url(f"{address}/#/image/{image_id}")
     expect(page.locator("#status")).to_contain_text("Nearest: ")
     assert page.evaluate("document.activeElement.className") == "tile"  # focus stays where it was
 
 
 def test_what_happens_is_told_to_a_screen_reader(page: Page, address: str) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     status = page.get_by_role("status")
     expect(status).to_contain_text("Nearest: ")
     assert status.get_attribute("aria-live") == "polite"
@@ -217,7 +204,7 @@ def test_what_happens_is_told_to_a_screen_reader(page: Page, address: str) -> No
 
 
 def test_a_file_that_is_no_image_is_refused_in_words(page: Page, address: str, tmp_path: Path) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     expect(page.locator("#truth")).not_to_be_empty()
     (tmp_path / "page.jpg").write_text("<!doctype html><p>not an image")
     page.set_input_files("#file", tmp_path / "page.jpg")
@@ -230,11 +217,11 @@ def test_a_file_that_is_no_image_is_refused_in_words(page: Page, address: str, t
 
 
 def test_a_service_that_is_gone_is_told_in_words(page: Page, address: str) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     expect(page.locator("#truth")).not_to_be_empty()
     page.route("**/images/random", lambda route: route.abort())
     page.get_by_role("button", name="Random image").click()
-    expect(page.locator("#problem")).to_have_text("No answerThe service cannot be reached. Is it running?")
+    expect(page.locator("#problem")).to_have_text("No answerThe service cannot be reached. Is it running? Try again")
     page.unroute("**/images/random")
 
 
@@ -250,9 +237,11 @@ def test_it_waits_for_a_service_that_is_still_loading(page: Page, address: str) 
             route.continue_()  # type: ignore[attr-defined]
 
     page.route("**/neighbours", first_not_ready)
-    page.goto(f"{address}/#3")
-    expect(page.locator("#status")).to_have_text("The network is still being loaded.")
+    page.goto(f"{address}/#/image/3")
+    expect(page.locator("#status")).to_have_text("The network is still being loaded. Trying again.")
+    expect(page.locator("#waiting")).to_have_text("The network is still being loaded. Trying again in 1 s.")
     expect(page.locator("#truth")).to_have_text("Label: cat")
+    expect(page.locator("#waiting")).to_be_hidden()
     assert len(asked) == 2
 
 
@@ -260,7 +249,7 @@ def test_it_waits_for_a_service_that_is_still_loading(page: Page, address: str) 
 @pytest.mark.parametrize("width", [360, 768, 1440])
 def test_it_fits_the_screen(width: int, scheme: str, browser: Browser, address: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": 740}, color_scheme=scheme)  # type: ignore[arg-type]
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     expect(page.locator("#tiles .tile")).to_have_count(6)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     boxes = [tile.bounding_box() for tile in page.locator("#tiles .tile").all()]
@@ -270,7 +259,6 @@ def test_it_fits_the_screen(width: int, scheme: str, browser: Browser, address: 
 
 def test_the_routes_are_shown_in_words(page: Page, address: str) -> None:
     page.goto(f"{address}/docs")
-    expect(page.locator("section")).to_have_count(9)
     expect(page.locator("section").first).to_contain_text(f"curl -F file=@image.jpg -F top_k=5 -F views=1 {address}")
     expect(page.locator("section").nth(1)).to_contain_text(
         f"curl -F file=@image.jpg -F k=6 -F exactness=certified {address}/neighbours"

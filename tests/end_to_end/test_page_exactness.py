@@ -34,22 +34,25 @@ def test_it_says_how_right_the_answer_is(
     exactness: str, recall: dict[str, float] | None, words: str, page: Page, address: str
 ) -> None:
     page.route("**/neighbours", changed(lambda answer: answer.update(exactness=exactness, recall=recall)))
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     expect(page.locator("#proof")).to_have_text(words)
 
 
 def test_the_quickest_answer_is_offered_where_its_recall_is_known(page: Page, address: str) -> None:
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     expect(page.locator("#proof")).to_have_text(CERTIFIED)
     expect(page.locator("#about")).not_to_be_empty()  # /version has been read
-    expect(page.locator("#other")).to_be_hidden()
+    expect(page.get_by_label("Answer")).to_be_hidden()
 
     page.route("**/version", changed(lambda version: version["generation"].update(recall={"measured": RECALL})))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.post_data or "") if "neighbours" in request.url else None)
     page.reload()
-    for offered, wanted in (("Ask for the quickest answer", "measured"), ("Ask for a proven answer", "certified")):
-        page.get_by_role("button", name=offered).click()
+    for wanted in ("measured", "certified"):
+        page.get_by_label("Answer").select_option(wanted)
+        query = "" if wanted == "certified" else f"?exactness={wanted}"
+        expect(page).to_have_url(f"{address}/#/image/3{query}")
+        expect(page.locator("#status")).to_contain_text("Nearest: ")
         expect(page.locator("#answer")).to_have_attribute("aria-busy", "false")
         assert f'name="exactness"\r\n\r\n{wanted}\r\n' in asked[-1]
         assert 'name="image_id"\r\n\r\n3\r\n' in asked[-1]
@@ -60,7 +63,7 @@ def test_it_tells_when_several_files_hold_an_image(page: Page, address: str) -> 
     first = {"name": names[0], "names": names, "names_count": 1203}
     page.route("**/neighbours", changed(lambda answer: answer["neighbours"][1].update(first)))
     page.set_viewport_size({"width": 360, "height": 740})
-    page.goto(f"{address}/#3")
+    page.goto(f"{address}/#/image/3")
     tiles = page.locator("#tiles .tile")
     expect(tiles.nth(0).locator(".more")).to_have_text("1,203 files")
     expect(tiles.nth(0)).to_have_attribute("title", "\n".join([*names, "and 1,183 more"]))
@@ -75,6 +78,6 @@ def test_it_does_not_wait_for_a_damaged_index(page: Page, address: str) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "neighbours" in request.url else None)
     page.route("**/neighbours", lambda route: route.fulfill(status=503, body=problem))
-    page.goto(f"{address}/#3")
-    expect(page.locator("#problem")).to_have_text("Damaged index" + detail.capitalize() + ".")
+    page.goto(f"{address}/#/image/3")
+    expect(page.locator("#problem")).to_have_text("Damaged index" + detail.capitalize() + ". Try again")
     assert len(asked) == 1

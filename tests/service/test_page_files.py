@@ -1,5 +1,6 @@
 """The pages come with a policy against loading from other hosts, and their files name none."""
 
+import hashlib
 import re
 
 import pytest
@@ -23,10 +24,20 @@ def test_a_page_comes_with_its_policy(path: str, client: TestClient) -> None:
         assert client.get(f"/{linked}").status_code == 200
 
 
-@pytest.mark.parametrize("file", sorted(FOLDER.iterdir()), ids=lambda file: file.name)
+@pytest.mark.parametrize(
+    "file", [path for path in sorted(FOLDER.iterdir()) if path.is_file()], ids=lambda file: file.name
+)
 def test_a_file_names_no_other_host(file: object, client: TestClient) -> None:
     text = FOLDER.joinpath(str(file)).read_text()
     assert not re.findall(r"(?:https?:)?//(?!www\.w3\.org)[a-z0-9.-]+\.[a-z]{2,}", text)
     assert " style=" not in text
     assert "innerHTML" not in text
     assert client.get("/static/style.css").headers["ETag"]
+
+
+def test_what_is_not_ours_is_what_its_readme_says(client: TestClient) -> None:
+    vendor = FOLDER / "vendor"
+    said = dict(re.findall(r"`([\w.-]+)` \|.*\| `([0-9a-f]{64})`", (vendor / "README.md").read_text()))
+    assert {*said, "README.md"} == {path.name for path in vendor.iterdir()}
+    for name, digest in said.items():
+        assert hashlib.sha256(client.get(f"/static/vendor/{name}").content).hexdigest() == digest
