@@ -1,23 +1,29 @@
 """The service as a process. It opens its port first, and it ends when the engine cannot be loaded."""
 
 import os
+import resource
 import socket
 
-import uvicorn
-
 from service.app import create_app
+from service.connections import ConnectionConfig
 from service.engine import Engine
 from service.loading import load_engine
 from service.logs import logging_for
 from service.port import listen
 from service.settings import Settings
+from service.stopping import DRAIN, Server
 from service.tracing import tracing_for
 
 __all__ = ["serve"]
 
+OTHER_FILES = 500  # of the index, temporary files, pipes of decoders: descriptors that are not connections
+
 
 def serve(settings: Settings) -> None:
-    """Serve until interrupted. Raises PortTaken, TracingMissing, and what `load_engine` raises."""
+    """Serve until SIGTERM.
+
+    Raises KeyboardInterrupt after SIGINT, PortTaken, TracingMissing, Unfinished, and what `load_engine` raises.
+    """
     failures: list[Exception] = []
 
     def failed(error: Exception) -> None:
@@ -36,18 +42,31 @@ def serve(settings: Settings) -> None:
             return engine
 
         app = create_app(settings, load, failed, tracing)
-        config = uvicorn.Config(
+        config = ConnectionConfig(
             app,
+            _connections(settings.max_connections),
+            app.state.metrics,
             log_config=None,  # logs.py
             log_level="warning",
             access_log=False,
             proxy_headers=bool(settings.proxies),
             forwarded_allow_ips=list(settings.proxies),
+            timeout_graceful_shutdown=DRAIN + 1,
         )
-        server = uvicorn.Server(config)
+        server = Server(config, app.state.gate)
         server.run(sockets=[listener])
     if failures:
         raise failures[0]
+    server.tell()
+
+
+def _connections(most: int) -> int:
+    """Return how many connections there can be, at most `most`: each takes one of the process's file descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < most + OTHER_FILES:
+        soft = min(most + OTHER_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(most, soft - OTHER_FILES))
 
 
 def _address(host: str, listener: socket.socket) -> str:

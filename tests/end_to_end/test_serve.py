@@ -1,5 +1,6 @@
 """The service as a process: its messages in a terminal, and its memory under large uploads."""
 
+import contextlib
 import json
 import re
 import signal
@@ -32,13 +33,14 @@ def server(bundle: Path) -> Iterator[Served]:
 
 
 def send(server: Served, headers: str, body: Iterator[bytes]) -> tuple[int, dict[str, object]]:
-    """POST /classify over a socket and send the whole body, whatever the server answers. Return status and JSON."""
+    """POST /classify over a socket and send the body until the server has had enough. Return status and JSON."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(
             f"POST /classify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n\r\n".encode()
         )
-        for part in body:
-            connection.sendall(part)
+        with contextlib.suppress(ConnectionError):
+            for part in body:
+                connection.sendall(part)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     head, text = answer.split(b"\r\n\r\n", 1)
     assert b"content-type: application/problem+json" in head or b" 200 " in head
@@ -129,7 +131,7 @@ def test_a_bad_flag_is_one_clear_line() -> None:
     assert refusal("--port", "99999").count("\n") == 1
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_it_stops_when_told(sent: signal.Signals, code: int, bundle: Path) -> None:
     with served("--bundle", str(bundle)) as server:
         server.process.send_signal(sent)
