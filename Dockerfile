@@ -40,7 +40,7 @@ CMD ["python", "scripts/serve.py", "--host", "0.0.0.0", "--bundle", "/var/lib/fc
 FROM base AS serve
 COPY --from=serve-packages /opt/fc7 /opt/fc7
 COPY --from=code /app /app
-COPY scripts/__init__.py scripts/command.py scripts/serve.py /app/scripts/
+COPY scripts/__init__.py scripts/command.py scripts/make_key.py scripts/serve.py /app/scripts/
 
 FROM base
 COPY --from=packages /opt/fc7 /opt/fc7

@@ -18,16 +18,22 @@ def up() -> None:
     from model.checkpoint import save  # here, because they take seconds that the other commands need not take
     from tests.service.bundles import network
 
-    save(STATE / "network", network())
     script("prepare_dataset.py", "--images", os.environ["IMAGES"], "--out", STATE / "data", "--size", "32")
+    save(STATE / "network", network())
     index = ("--checkpoint", STATE / "network", "--images", STATE / "data", "--bundle", STATE / "bundle")
     script("build_index.py", "--device", "cpu", *index)
-    serve: list[str | Path] = ["--bundle", STATE / "bundle", "--port", os.environ["FC7_PORT"], "--device", "cpu"]
-    with subprocess.Popen([sys.executable, ROOT / "scripts/serve.py", *serve], stdout=subprocess.PIPE) as service:
-        (STATE / "pid").write_text(str(service.pid))
+    serve(int(os.environ["FC7_PORT"]))
+
+
+def serve(port: int) -> None:
+    """Start the service and return when it is ready; it stays."""
+    flags: list[str | Path] = ["--bundle", STATE / "bundle", "--port", str(port), "--device", "cpu"]
+    with subprocess.Popen([sys.executable, ROOT / "scripts/serve.py", *flags], stdout=subprocess.PIPE) as service:
+        with (STATE / "pids").open("a") as pids:
+            print(service.pid, file=pids)
         assert service.stdout is not None
         assert service.stdout.readline().startswith(b"fc7 is at ")
-        os._exit(0)  # the service stays
+        os._exit(0)
 
 
 def script(name: str, *flags: str | Path) -> None:
@@ -36,9 +42,10 @@ def script(name: str, *flags: str | Path) -> None:
 
 
 def down() -> None:
-    """End the service, if there is one."""
-    if (STATE / "pid").exists():
-        os.kill(int((STATE / "pid").read_text()), signal.SIGTERM)
+    """End the services that were started."""
+    if (STATE / "pids").exists():
+        for pid in (STATE / "pids").read_text().split():
+            os.kill(int(pid), signal.SIGTERM)
 
 
 if __name__ == "__main__":
@@ -48,4 +55,6 @@ if __name__ == "__main__":
         print(*sys.argv[1:4], *words, file=calls)
     if words[0] in (STATE / "broken").read_text().split():
         sys.exit(f"{words[0]} is broken")
+    if words[0] == "run":
+        serve(int(words[words.index("--publish") + 1].split(":")[1]))
     {"up": up, "down": down}.get(words[0], lambda: None)()
