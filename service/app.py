@@ -109,7 +109,7 @@ def _loading(
         await starting  # a thread that loads cannot be stopped
         if app.state.workers is not None:
             await app.state.reloading.close()
-            app.state.workers.close()
+            await app.state.workers.close()
             app.state.workers = None
 
     return lifespan

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from index import Canary
 from model import TooManyPixels
+from service.decoder_process import DecoderEnded
 from service.engine import Engine, Inference
-from service.errors import Busy
+from service.errors import Busy, TooCostly
 
 __all__ = ["LOST", "TOLERANCE", "Canaries"]
 
@@ -62,12 +63,12 @@ class Canaries:
         self.asked = True
 
     async def ask(self, workers: Asked, canary: Canary) -> None:
-        """Ask one. Where the service is too busy for it, or has a lower limit for pixels, nothing is learned."""
+        """Ask one. Nothing is learned where the service is too busy, has lower limits, or its decoder was ended."""
         log = logging.getLogger(__name__)
         try:
             image = await workers.decode(self._engine, UploadFile(io.BytesIO(canary.data)))
             features = (await workers.infer(self._engine, image)).features
-        except (Busy, TooManyPixels):
+        except (Busy, DecoderEnded, TooCostly, TooManyPixels):
             return
         except Exception as error:
             log.error("image %d, which is indexed, gives no features: %s", canary.image_id, str(error))

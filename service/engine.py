@@ -73,6 +73,7 @@ class Engine:
         self._max_pixels = max_pixels
         self.classes = embedder.classes
         self.checkpoint = embedder.checkpoint
+        self.side = embedder.recipe.stored  # S
         self.device, self.network_engine, self.search_device = embedder.device, embedder.engine, search.device
         self.manifest = generation.manifest
         self.model = self.manifest.inputs["weights"][:SHORT]

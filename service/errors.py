@@ -35,6 +35,7 @@ __all__ = [
     "GenerationRefused",
     "NotReady",
     "Stopping",
+    "TooCostly",
     "TooManyBytes",
     "TooSlow",
     "WrongMediaType",
@@ -96,6 +97,10 @@ class GenerationRefused(RuntimeError):
     """The bundle's current generation cannot be used; the one before goes on."""
 
 
+class TooCostly(BadImage):
+    """Decoding the image takes more time or memory than the limit."""
+
+
 class TooManyBytes(HTTPException):
     """The request body is larger than the limit."""
 
@@ -128,6 +133,7 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
     {
         BadImage: Kind(400, "not-an-image", "Not an image"),
         TooManyPixels: Kind(413, "too-many-pixels", "Too many pixels"),
+        TooCostly: Kind(413, "too-costly", "Too costly to decode"),
         TooManyBytes: Kind(413, "too-many-bytes", "Too many bytes"),
         WrongMediaType: Kind(415, "wrong-media-type", "Wrong media type"),
         BadParameter: Kind(422, "bad-parameter", "Bad parameter"),

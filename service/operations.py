@@ -25,9 +25,13 @@ async def readyz(workers: deps.WorkersDep) -> schemas.Ready:
     """Answers 503 until the network and the index are loaded, then 200; and 503 once a file of the index is damaged,
     or while an indexed image no longer gives the features that are indexed.
 
+    It answers 503, too, while a process that decodes images has ended and cannot be replaced.
+
     The files are read after the start, in the background; /version says whether all were. `serve.py --verify` reads
     them before it is ready.
     """
+    if workers.decoders.problem:
+        raise NotReady(workers.decoders.problem)
     canaries = workers.lease.current.canaries
     if not canaries.asked:
         raise NotReady("the network and the index are loaded; whether they fit is still being found out")

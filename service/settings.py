@@ -32,9 +32,11 @@ class Settings:
     max_bytes: Positive = 20_000_000
     """Largest request body, in bytes."""
     max_pixels: Positive = 50_000_000
-    """Largest image, in pixels (width x height); decoding takes up to nine bytes of memory a pixel."""
+    """Largest image, in pixels (width x height); decoding takes 4 to 20 bytes of memory a pixel."""
     decoders: Positive = 2
-    """Number of images that are decoded at the same time."""
+    """Processes that decode images, each one at a time."""
+    decode_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Longest time for decoding one image; a process that takes longer is ended and replaced."""
     max_in_flight: Positive = 64
     """Maximum concurrent requests that the network answers; further ones get 503."""
     max_slow: Positive = 4

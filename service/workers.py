@@ -1,7 +1,7 @@
-"""The threads that answer: a few decode images, one uses the network and the index, one searches slowly.
+"""What answers: a few processes decode images, one thread uses the network and the index, one searches slowly.
 
-An image is decoded before it waits for the network, so a bad image delays no other; and a query that takes a search of
-all rows waits in a lane of its own, so it delays no other query.
+An upload stays in its form until a process can decode it. An image is decoded before it waits for the network, so a bad
+image delays no other; and a query that takes a search of all rows waits in a lane of its own, so it delays no other.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from index import Answers
 from service.background import step_back
+from service.decoder_process import Limits
+from service.decoding import Decoders
 from service.engine import Engine, Inference, Nearest, Predicted
 from service.errors import Busy
 from service.lease import Lease
@@ -30,20 +32,20 @@ T = TypeVar("T")
 
 
 class Workers:
-    """The generation in use, and the threads that use it. The methods are for one event loop."""
+    """The generation in use, and the processes and threads that use it. The methods are for one event loop."""
 
     def __init__(self, lease: Lease, metrics: Metrics, settings: Settings) -> None:
         self.lease = lease
         self._metrics = metrics
         self._max_slow, self._searching = settings.max_slow, 0
-        self._decoders = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
+        self.decoders = Decoders(settings.decoders, Limits.of(settings), metrics)
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="slow", initializer=step_back, initargs=(5,))
 
-    async def decode(self, engine: Engine, upload: UploadFile) -> NDArray[np.uint8]:
-        """Decode an upload: (S, S, 3). Raises BadImage, TooManyPixels."""
+    async def decode(self, engine: Engine, upload: UploadFile | bytes) -> NDArray[np.uint8]:
+        """Decode an upload: (S, S, 3). Raises BadImage, TooManyPixels, TooCostly, DecoderEnded, Busy."""
         with stage("decode"):
-            image = await self._run(self._decoders, lambda file: engine.prepare(file.read()), upload.file)
+            image = await self.decoders.decode(upload, engine.side)
         self._metrics.decoded.inc()
         return image
 
@@ -91,9 +93,10 @@ class Workers:
         self._metrics.neighbours.labels(nearest.exactness).inc()
         return inference, nearest
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Wait for the jobs that run, drop those that wait, and close all generations."""
-        for pool in (self._decoders, self._network, self._slow):
+        await self.decoders.close()
+        for pool in (self._network, self._slow):
             pool.shutdown(cancel_futures=True)
         self.lease.close()
 

@@ -13,6 +13,7 @@ from service.errors import (
     Busy,
     DamagedIndex,
     NotReady,
+    TooCostly,
     TooManyBytes,
     TooSlow,
     WrongMediaType,
@@ -24,7 +25,9 @@ __all__ = ["router"]
 
 Responses = dict[int | str, dict[str, Any]]
 
-UPLOAD = documented(BadImage, TooManyPixels, TooManyBytes, TooSlow, BadParameter, NotReady, DamagedIndex, Busy)
+UPLOAD = documented(
+    BadImage, TooManyPixels, TooCostly, TooManyBytes, TooSlow, BadParameter, NotReady, DamagedIndex, Busy
+)
 EITHER = UPLOAD | documented(NoSuchImage, NoSuchLabel)
 VECTOR = documented(NoSuchLabel, TooManyBytes, WrongMediaType, BadParameter, NotReady, DamagedIndex, Busy)
 BINARY: Responses = {

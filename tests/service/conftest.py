@@ -23,7 +23,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def settings(bundle: Path) -> Settings:
-    return Settings(bundle=bundle, device="cpu", max_bytes=200_000, max_pixels=1_000_000)
+    return Settings(bundle=bundle, device="cpu", max_bytes=200_000, max_pixels=1_000_000, decoders=1)
 
 
 @pytest.fixture(scope="session")

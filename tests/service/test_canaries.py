@@ -15,8 +15,9 @@ from model import Checkpoint, Embedder, TooManyPixels
 from model.preprocess import Recipe
 from service.app import create_app
 from service.canaries import LOST, Canaries
+from service.decoder_process import DecoderEnded
 from service.engine import Engine, Inference
-from service.errors import Busy
+from service.errors import Busy, TooCostly
 from service.settings import Settings
 from tests.service.bundles import network
 from tests.service.conftest import client_of, ready
@@ -97,7 +98,15 @@ def test_one_that_cannot_be_decoded_fails_and_recovers(engine: Engine) -> None:
     assert not canaries.failed
 
 
-@pytest.mark.parametrize("error", [Busy("full"), TooManyPixels("more than this service takes")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Busy("full"),
+        TooManyPixels("more than this service takes"),
+        TooCostly("longer than the limit"),
+        DecoderEnded("it was killed"),
+    ],
+)
 def test_of_one_that_was_not_asked_nothing_is_learned(engine: Engine, error: Exception) -> None:
     canaries = asked(engine, error)
     assert canaries.worst is None
