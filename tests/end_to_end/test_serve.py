@@ -58,7 +58,7 @@ def test_it_announces_its_address_and_answers(server: Served) -> None:
 )
 def test_no_file_outside_its_own_folder_is_served(path: str, server: Served) -> None:
     """Over a socket: HTTP clients resolve the dots before they send a path."""
-    assert fetched(server, "/static/page.js").startswith(b"HTTP/1.1 200 ")
+    assert fetched(server, "/static/style.css").startswith(b"HTTP/1.1 200 ")
     answer = fetched(server, path)
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert b'"type":"urn:fc7:problem:no-such-page"' in answer

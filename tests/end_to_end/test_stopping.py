@@ -23,7 +23,7 @@ HEAD = (
     "Content-Type: multipart/form-data; boundary=a\r\n\r\n"
 )
 PART = b'--a\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
-ASK = b"GET /static/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+ASK = b"GET /static/style.css HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 # scripts/serve.py, with a part that takes long in a thread that nobody can stop.
 SCRIPT = """

@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 ROLES = {
     ("GET", "/"): None,
     ("GET", "/docs"): None,
-    ("GET", "/static/page.js"): None,
+    ("GET", "/static/style.css"): None,
     ("GET", "/openapi.json"): None,
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
@@ -122,7 +122,7 @@ def test_docs_security_lists_every_route_with_its_role() -> None:
     paths = create_app(Settings()).openapi()["paths"]
     routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     routes |= {("GET", route.path) for route in page.router.routes if isinstance(route, APIRoute)}
-    routes |= {("GET", "/openapi.json"), ("GET", "/static/page.js")}
+    routes |= {("GET", "/openapi.json"), ("GET", "/static/style.css")}
     assert {f"{method} {path}" for method, path in routes} == set(said)
     for route, role in said.items():
         assert role == str(role_of(*route.split())).replace("None", "open"), route

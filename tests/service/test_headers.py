@@ -17,7 +17,7 @@ EXPECTED = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-PATHS = {"/": 200, "/static/page.js": 200, "/images/3": 200, "/version": 200, "/metrics": 200, "/nothing": 404}
+PATHS = {"/": 200, "/static/style.css": 200, "/images/3": 200, "/version": 200, "/metrics": 200, "/nothing": 404}
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -18,7 +18,7 @@ def test_the_machines_own_names_and_addresses_are_accepted(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["attacker.example", "attacker.example:8000", "127.0.0.1.attacker.example", "[a]", ""])
-@pytest.mark.parametrize("path", ["/", "/version", "/healthz", "/static/page.js", "/admin/reload"])
+@pytest.mark.parametrize("path", ["/", "/version", "/healthz", "/static/style.css", "/admin/reload"])
 def test_dns_rebinding_meets_a_closed_door(host: str, path: str) -> None:
     """The browser believes that the service is attacker.example, and says so."""
     answer = door().get(path, headers={"Host": host})

@@ -207,7 +207,7 @@ def test_two_requests_at_once_have_two_records(metrics: Metrics) -> None:
 
 
 def test_static_files_and_pages_of_nobody_have_bounded_routes(client: TestClient) -> None:
-    for path in ("/static/page.js", "/static/none.js", "/wp-login"):
+    for path in ("/static/style.css", "/static/none.js", "/wp-login"):
         client.get(path)
     text = client.get("/metrics").text
     assert 'fc7_requests_total{route="/static",status="404"}' in text

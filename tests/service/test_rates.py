@@ -38,7 +38,7 @@ def test_several_rates_hold_together(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_page_its_thumbnails_and_the_probes_are_not_counted() -> None:
     client = door(rate="1/minute")
-    for path in ("/", "/static/page.js", "/images/3", "/healthz", "/readyz", "/metrics"):
+    for path in ("/", "/static/style.css", "/images/3", "/healthz", "/readyz", "/metrics"):
         assert [client.get(path).status_code for _ in range(3)] == [200] * 3
     assert [client.get(path).status_code for path in ("/images/random", "/images")] == [200, 429]
 
