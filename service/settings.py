@@ -77,5 +77,5 @@ class Settings:
     """Seconds in which a request's body must arrive."""
     body_rate: Positive = 16_000
     """Slowest mean rate of a request's body after ten seconds, in bytes a second."""
-    max_connections: Positive = 1_000
+    max_connections: Positive = 2_000
     """Maximum open connections, half of them from one address; further ones get 503."""
