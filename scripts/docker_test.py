@@ -27,7 +27,8 @@ COMPOSE = ("docker", "compose", "--project-name", "fc7-docker-test", "--file", s
 # What the user may have set.
 PREPARED = ("DATA", "SOURCE", "WEIGHTS", "FC7_PRESET", "PREPARE_MEMORY")
 SERVED = ("PUBLISH", "ACCESS", "MEMORY", "KEYS", "FC7_HOSTS", "FC7_RATE", "FC7_PROXIES", "FC7_CORS_ORIGINS")
-UNSET = dict.fromkeys((*PREPARED, *SERVED), "")
+MONITORED = ("GRAFANA_PORT", "PROMETHEUS_PORT")
+UNSET = dict.fromkeys((*PREPARED, *SERVED, *MONITORED), "")
 CLASSES, EACH = ("dark", "light"), 100  # images in each
 ASKED = 200  # images that are not in the index
 WHOLE = ("python", "scripts/serve.py", "--host", "0.0.0.0", "--bundle", "/var/lib/fc7/bundles/demo")

@@ -10,13 +10,15 @@ from fastapi import Depends, File, Form, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 
 from service.engine import Engine
-from service.errors import DamagedIndex, NotReady
+from service.errors import NotReady
 from service.metrics import Metrics
+from service.readiness import damaged
 from service.reloading import Reloading
 from service.stages import note
 from service.workers import Workers
 
 __all__ = [
+    "AnyWorkersDep",
     "EngineDep",
     "ImageId",
     "ImageUpload",
@@ -55,19 +57,23 @@ class Views(IntEnum):
     TEN = 10
 
 
-async def loaded(request: Request) -> Workers:
-    """Return the workers, whatever their index is worth. Raises NotReady while the engine is being loaded."""
+async def any_workers(request: Request) -> Workers | None:
+    """Return the workers, None while the engine is being loaded."""
     found: Workers | None = request.app.state.workers
-    if found is None:
-        raise NotReady("the network and the index are still being loaded; try again in a moment")
     return found
+
+
+async def loaded(workers: Annotated[Workers | None, Depends(any_workers)]) -> Workers:
+    """Return the workers, whatever their index is worth. Raises NotReady while the engine is being loaded."""
+    if workers is None:
+        raise NotReady
+    return workers
 
 
 async def workers(loaded: Annotated[Workers, Depends(loaded)]) -> Workers:
     """Return the workers. Raises NotReady, and DamagedIndex: wrong answers are worse than none."""
-    damaged = loaded.lease.current.verification.damaged
-    if damaged is not None:
-        raise DamagedIndex(damaged)
+    if error := damaged(loaded):
+        raise error
     return loaded
 
 
@@ -180,6 +186,7 @@ def _allowed(request: Request, k: int) -> int:
     return k
 
 
+AnyWorkersDep = Annotated[Workers | None, Depends(any_workers)]
 LoadedDep = Annotated[Workers, Depends(loaded)]
 WorkersDep = Annotated[Workers, Depends(workers)]
 EngineDep = Annotated[Engine, Depends(engine, scope="function")]

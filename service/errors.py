@@ -28,11 +28,14 @@ from service.stages import note, request_id
 
 __all__ = [
     "CLOSE",
+    "KINDS",
+    "UNREADY",
     "BadParameter",
     "Busy",
     "CanaryFailed",
     "DamagedIndex",
     "GenerationRefused",
+    "NoDecoder",
     "NotReady",
     "Stopping",
     "TooCostly",
@@ -58,6 +61,9 @@ class BadParameter(ValueError):
 
 class NotReady(RuntimeError):
     """The network and the index are still being loaded."""
+
+    def __init__(self, detail: str = "the network and the index are still being loaded; try again in a moment") -> None:
+        super().__init__(detail)
 
 
 class Busy(HTTPException):
@@ -87,6 +93,10 @@ class DamagedIndex(RuntimeError):
 
     def __init__(self, part: str) -> None:
         super().__init__(f"{part} of the index is not the file that was published; build the index again, and restart")
+
+
+class NoDecoder(RuntimeError):
+    """A process that decodes images ended and cannot be started again."""
 
 
 class CanaryFailed(RuntimeError):
@@ -150,6 +160,7 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
         NotReady: Kind(503, "not-ready", "Not ready"),
         DamagedIndex: Kind(503, "damaged-index", "Damaged index"),
         TooSlow: Kind(408, "too-slow", "Too slow"),
+        NoDecoder: Kind(503, "no-decoder", "No decoder"),
         CanaryFailed: Kind(503, "canary-failed", "Canary failed"),
         GenerationRefused: Kind(409, "generation-refused", "Generation refused"),
         Busy: Kind(503, "busy", "Busy"),
@@ -159,6 +170,7 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
     }
 )
 
+UNREADY = (NotReady, DamagedIndex, CanaryFailed, NoDecoder)  # what /readyz may answer: see readiness.py
 LASTING = (DamagedIndex, CanaryFailed)  # asking again a moment later does not help
 
 # The framework's own exceptions, by status code.

@@ -3,10 +3,20 @@
 import time
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram, Info, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Enum,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.process_collector import ProcessCollector
 
 from service.engine import Engine
+from service.errors import KINDS, UNREADY
 from service.keys import Keys
 from service.stages import STAGES, Record
 from service.verification import State
@@ -26,6 +36,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each, that nobody asks for
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._requests()
@@ -43,6 +54,8 @@ class Metrics:
         for name in STAGES:
             self.stages.labels(name)
         self.problems = self._counter("fc7_problems", "Requests refused or failed, by problem type", "type")
+        for kind in KINDS.values():  # from 0, so that a first one is an increase
+            self.problems.labels(kind.name)
 
     def _edge(self) -> None:
         self.admitted = self._gauge("fc7_requests_admitted", "Requests that hold one of the places")
@@ -86,6 +99,12 @@ class Metrics:
             registry=None,
         )
         self._canary_shown = False
+        self.readiness = Enum(
+            "fc7_readiness",
+            "What /readyz says: ready, or the problem's type",
+            states=["ready", *(KINDS[error].name for error in UNREADY)],
+            registry=self.registry,
+        )
         self.verification = Enum(
             "fc7_verification",
             "Whether all files of the index were found to be those that were published",

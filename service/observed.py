@@ -46,8 +46,9 @@ class Observed:
                 await self._app(scope, exchange.receive, exchange.send)
             except Exception as failure:
                 error = failure
+                answer = problem(failure)  # counted, also where an answer has begun and breaks off
                 if exchange.status is None:
-                    await problem(failure)(scope, exchange.receive, exchange.send)
+                    await answer(scope, exchange.receive, exchange.send)
             finally:
                 self._end(_Answered(scope, exchange), exchange, span, error)
 

@@ -6,8 +6,8 @@ from importlib.metadata import version as installed
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service import deps, schemas
-from service.errors import CanaryFailed, DamagedIndex, NotReady, documented
+from service import deps, readiness, schemas
+from service.errors import UNREADY, NotReady, documented
 
 __all__ = ["router"]
 
@@ -20,26 +20,17 @@ async def healthz() -> schemas.Alive:
     return schemas.Alive()
 
 
-@router.get("/readyz", responses=documented(NotReady, DamagedIndex, CanaryFailed), summary="Is the service ready?")
-async def readyz(workers: deps.WorkersDep) -> schemas.Ready:
+@router.get("/readyz", responses=documented(*UNREADY), summary="Is the service ready?")
+async def readyz(workers: deps.AnyWorkersDep) -> schemas.Ready:
     """Answers 503 until the network and the index are loaded, then 200; and 503 once a file of the index is damaged,
-    or while an indexed image no longer gives the features that are indexed.
-
-    It answers 503, too, while a process that decodes images has ended and cannot be replaced.
+    while an indexed image no longer gives the features that are indexed, or while a process that decodes images has
+    ended and cannot be replaced.
 
     The files are read after the start, in the background; /version says whether all were. `serve.py --verify` reads
     them before it is ready.
     """
-    if workers.decoders.problem:
-        raise NotReady(workers.decoders.problem)
-    canaries = workers.lease.current.canaries
-    if not canaries.asked:
-        raise NotReady("the network and the index are loaded; whether they fit is still being found out")
-    if canaries.failed:
-        raise CanaryFailed(
-            "images of the index no longer give the features that are indexed: the network or the decoding has "
-            "changed; restart, and if that does not help, build the index again"
-        )
+    if error := readiness.unready(workers):
+        raise error
     return schemas.Ready()
 
 
@@ -92,6 +83,7 @@ async def version(workers: deps.LoadedDep, reloading: deps.ReloadingDep) -> sche
     },
     summary="How many requests, how fast?",
 )
-async def metrics(numbers: deps.MetricsDep) -> Response:
+async def metrics(numbers: deps.MetricsDep, workers: deps.AnyWorkersDep) -> Response:
     """Counts and durations in the Prometheus text format."""
+    numbers.readiness.state(readiness.state(workers))
     return Response(numbers.text(), media_type=CONTENT_TYPE_LATEST)
