@@ -22,6 +22,7 @@ from service.lease import Lease
 from service.loading import load_engine
 from service.metrics import Metrics
 from service.observed import Observed
+from service.openapi import App
 from service.reloading import Reloading, serve_generation
 from service.routes import admin, ask, images, many, map
 from service.settings import Settings
@@ -52,7 +53,7 @@ def create_app(
     Raises KeysUnusable.
     """
     keys = Keys(settings.keys) if settings.keys else None
-    app = FastAPI(
+    app = App(
         title="fc7",
         description=ABOUT,
         version=version("fc7"),
@@ -70,6 +71,7 @@ def create_app(
     for router in (ask.router, many.router, images.router, map.router, admin.router, operations.router, page.router):
         app.include_router(router)
     app.mount("/static", page.files())
+    app.mount("/docs", page.swagger())  # behind the page of the same name, which the router has
     errors.install(app)
     app.add_middleware(Access, settings=settings, keys=keys)
     if settings.cors_origins:

@@ -1,4 +1,7 @@
-"""The pages at / and /docs: static files. headers.py lets the browser load nothing from other hosts."""
+"""The pages at / and /docs: static files. headers.py lets the browser load nothing from other hosts.
+
+/docs is Swagger UI, from the copy that the package fastapi-swagger holds.
+"""
 
 from pathlib import Path
 
@@ -6,10 +9,14 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-__all__ = ["files", "router"]
+from service.headers import HEADERS
+
+__all__ = ["files", "router", "swagger"]
 
 FOLDER = Path(__file__).parent / "static"
 FRESH = {"Cache-Control": "no-cache"}
+POLICY = "Content-Security-Policy"
+DRAWN = {POLICY: HEADERS[POLICY].replace("img-src 'self'", "img-src 'self' data:")}  # Swagger UI's icons are in its CSS
 
 router = APIRouter(include_in_schema=False)
 
@@ -21,10 +28,15 @@ def page() -> FileResponse:
 
 @router.get("/docs")
 def docs() -> FileResponse:
-    """The routes in words, from openapi.json. Unlike FastAPI's own page, it loads nothing from other hosts."""
-    return FileResponse(FOLDER / "docs.html", headers=FRESH)
+    """The routes, to read and to try. Unlike FastAPI's own page, it loads nothing from other hosts."""
+    return FileResponse(FOLDER / "docs.html", headers=FRESH | DRAWN)
 
 
 def files() -> StaticFiles:
     """Return the app that serves the pages' styles and scripts."""
     return StaticFiles(directory=FOLDER)
+
+
+def swagger() -> StaticFiles:
+    """Return the app that serves Swagger UI."""
+    return StaticFiles(packages=[("fastapi_swagger", "resources")])

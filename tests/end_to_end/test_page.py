@@ -255,11 +255,3 @@ def test_it_fits_the_screen(width: int, scheme: str, browser: Browser, address: 
     boxes = [tile.bounding_box() for tile in page.locator("#tiles .tile").all()]
     assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= width and box["width"] >= 90 for box in boxes)
     page.close()
-
-
-def test_the_routes_are_shown_in_words(page: Page, address: str) -> None:
-    page.goto(f"{address}/docs")
-    expect(page.locator("section").first).to_contain_text(f"curl -F file=@image.jpg -F top_k=5 -F views=1 {address}")
-    expect(page.locator("section").nth(1)).to_contain_text(
-        f"curl -F file=@image.jpg -F k=6 -F exactness=certified {address}/neighbours"
-    )

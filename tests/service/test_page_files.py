@@ -14,13 +14,13 @@ POLICY = (
 )
 
 
-@pytest.mark.parametrize("path", ["/", "/docs"])
-def test_a_page_comes_with_its_policy(path: str, client: TestClient) -> None:
+@pytest.mark.parametrize(("path", "drawn"), [("/", "blob:"), ("/docs", "data: blob:")])
+def test_a_page_comes_with_its_policy(path: str, drawn: str, client: TestClient) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert answer.headers["Content-Security-Policy"] == POLICY
-    for linked in re.findall(r'(?:src|href)="(static/[^"]+)"', answer.text):
+    assert answer.headers["Content-Security-Policy"] == POLICY.replace("blob:", drawn)
+    for linked in re.findall(r'(?:src|href)="((?:static|docs)/[^"]+)"', answer.text):
         assert client.get(f"/{linked}").status_code == 200
 
 
