@@ -12,7 +12,9 @@ def test_every_way_in_names_a_test_that_exists() -> None:
     rows = [row.strip("|").split(" | ") for row in ways.splitlines() if row.startswith("| ")][1:]
     assert len(rows) > 15
     there = {
-        name for file in TESTS.rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)
+        name
+        for file in TESTS.rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.M)
     }
     for way, *_, shown in rows:
         named = re.findall(r"`(test_\w+)`", shown)
