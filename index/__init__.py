@@ -13,6 +13,7 @@ from index.generation import Generation
 from index.labels import Labels, NoSuchLabel
 from index.layout import Layout, flat_search, open_search
 from index.manifest import BadBundle, DamagedPart, Manifest
+from index.quality import measure_again
 from index.scans.scan import TooLarge
 from index.scans.shards import GpuFailed, gpus_of
 from index.search import Answers, Search
@@ -47,6 +48,7 @@ __all__ = [
     "flat_search",
     "gpus_of",
     "keep_canaries",
+    "measure_again",
     "open_search",
     "search_bytes",
 ]

@@ -4,7 +4,7 @@ The thumbnails lie in the segments: they are most of the bytes, and an image's n
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -158,6 +158,11 @@ class Catalogue:
     def ids(self) -> list[int]:
         """Return the id of every image, ascending."""
         return [row[0] for row in self._database.rows("SELECT image_id FROM images ORDER BY image_id")]
+
+    def ids_of(self, contents: Iterable[str]) -> dict[str, int]:
+        """Return the image id of each content hash that is in the collection."""
+        query = "SELECT content, image_id FROM images WHERE content = ?"
+        return {found: image_id for one in contents for found, image_id in self._database.rows(query, one)}
 
     def contents(self) -> set[str]:
         """Return the content hash of every image."""

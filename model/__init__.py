@@ -14,7 +14,7 @@ from model.data.sources import Source
 from model.device import NoSuchDevice
 from model.embed import Embedder
 from model.forward.engines import NoSuchEngine
-from model.preprocess import BadImage, TooManyPixels
+from model.preprocess import BadImage, Recipe, TooManyPixels
 from model.thumbnails import thumbnail_type
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "NoSuchDevice",
     "NoSuchEngine",
     "PackedSet",
+    "Recipe",
     "Source",
     "TooManyPixels",
     "embed_collection",

@@ -15,6 +15,7 @@ from service import errors, operations, page
 from service.access import REFUSALS, Access
 from service.admission import Admission, Gate
 from service.canaries import Canaries
+from service.changes import Changes
 from service.engine import Engine
 from service.headers import SecurityHeaders
 from service.keys import Keys
@@ -24,7 +25,7 @@ from service.metrics import Metrics
 from service.observed import Observed
 from service.openapi import App
 from service.reloading import Reloading, serve_generation
-from service.routes import admin, ask, images, many, map
+from service.routes import admin, ask, changes, images, many, map
 from service.settings import Settings
 from service.tracing import Tracing
 from service.workers import Workers
@@ -68,7 +69,16 @@ def create_app(
     if keys:
         app.state.metrics.keyed(keys)
     app.state.gate, app.state.max_k = Gate(settings, app.state.metrics), settings.max_k
-    for router in (ask.router, many.router, images.router, map.router, admin.router, operations.router, page.router):
+    for router in (
+        ask.router,
+        many.router,
+        images.router,
+        changes.router,
+        map.router,
+        admin.router,
+        operations.router,
+        page.router,
+    ):
         app.include_router(router)
     app.mount("/static", page.files())
     app.mount("/docs", page.swagger())  # behind the page of the same name, which the router has
@@ -102,7 +112,8 @@ def _loading(
         metrics, canaries = app.state.metrics, Canaries(engine)
         lease = Lease(serve_generation(engine, canaries, settings, metrics), metrics.generations_open.set)
         workers = Workers(lease, metrics, settings)
-        app.state.reloading, app.state.workers = Reloading(workers, metrics, settings), workers
+        app.state.reloading = reloading = Reloading(workers, metrics, settings)
+        app.state.changes, app.state.workers = Changes(workers, reloading, settings), workers
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -110,6 +121,7 @@ def _loading(
         yield
         await starting  # a thread that loads cannot be stopped
         if app.state.workers is not None:
+            await app.state.changes.close()
             await app.state.reloading.close()
             await app.state.workers.close()
             app.state.workers = None

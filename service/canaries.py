@@ -7,13 +7,11 @@ generation keeps go the way of an upload, one at a time, and their features are 
 The difference of one is the largest of its numbers' differences, relative to the largest indexed number.
 """
 
-import io
 import logging
 from math import isfinite
 from typing import Protocol
 
 import numpy as np
-from fastapi import UploadFile
 from numpy.typing import NDArray
 
 from index import Canary
@@ -33,7 +31,7 @@ LOST = 1e6  # the difference of one that cannot be decoded, or gives no features
 class Asked(Protocol):
     """What is needed of the workers."""
 
-    async def decode(self, engine: Engine, upload: UploadFile) -> NDArray[np.uint8]: ...
+    async def decode(self, engine: Engine, upload: bytes) -> NDArray[np.uint8]: ...
     async def infer(self, engine: Engine, image: NDArray[np.uint8]) -> Inference: ...
 
 
@@ -66,7 +64,7 @@ class Canaries:
         """Ask one. Nothing is learned where the service is too busy, has lower limits, or its decoder was ended."""
         log = logging.getLogger(__name__)
         try:
-            image = await workers.decode(self._engine, UploadFile(io.BytesIO(canary.data)))
+            image = await workers.decode(self._engine, canary.data)
             features = (await workers.infer(self._engine, image)).features
         except (Busy, DecoderEnded, TooCostly, TooManyPixels):
             return

@@ -9,6 +9,7 @@ import numpy as np
 from fastapi import Depends, File, Form, Query, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 
+from service.changes import Changes
 from service.engine import Engine
 from service.errors import NotReady
 from service.metrics import Metrics
@@ -19,6 +20,7 @@ from service.workers import Workers
 
 __all__ = [
     "AnyWorkersDep",
+    "ChangesDep",
     "EngineDep",
     "ImageId",
     "ImageUpload",
@@ -87,6 +89,12 @@ async def engine(workers: Annotated[Workers, Depends(workers)]) -> AsyncIterator
 async def reloading(request: Request, _: Annotated[Workers, Depends(loaded)]) -> Reloading:
     """Return what puts new generations to use. Raises NotReady."""
     found: Reloading = request.app.state.reloading
+    return found
+
+
+async def changes(request: Request, _: Annotated[Workers, Depends(workers)]) -> Changes:
+    """Return what changes the collection. Raises NotReady, DamagedIndex."""
+    found: Changes = request.app.state.changes
     return found
 
 
@@ -190,6 +198,7 @@ AnyWorkersDep = Annotated[Workers | None, Depends(any_workers)]
 LoadedDep = Annotated[Workers, Depends(loaded)]
 WorkersDep = Annotated[Workers, Depends(workers)]
 EngineDep = Annotated[Engine, Depends(engine, scope="function")]
+ChangesDep = Annotated[Changes, Depends(changes)]
 ReloadingDep = Annotated[Reloading, Depends(reloading)]
 MetricsDep = Annotated[Metrics, Depends(metrics)]
 RandomDep = Annotated[np.random.Generator, Depends(rng)]

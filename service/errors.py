@@ -33,6 +33,8 @@ __all__ = [
     "BadParameter",
     "Busy",
     "CanaryFailed",
+    "CannotChange",
+    "CollectionBusy",
     "DamagedIndex",
     "GenerationRefused",
     "NoDecoder",
@@ -111,6 +113,14 @@ class TooCostly(BadImage):
     """Decoding the image takes more time or memory than the limit."""
 
 
+class CollectionBusy(RuntimeError):
+    """Another process is changing the collection."""
+
+
+class CannotChange(RuntimeError):
+    """The collection cannot be changed; the message says why."""
+
+
 class TooManyBytes(HTTPException):
     """The request body is larger than the limit."""
 
@@ -162,6 +172,8 @@ KINDS: Mapping[type[Exception], Kind] = MappingProxyType(
         TooSlow: Kind(408, "too-slow", "Too slow"),
         NoDecoder: Kind(503, "no-decoder", "No decoder"),
         CanaryFailed: Kind(503, "canary-failed", "Canary failed"),
+        CollectionBusy: Kind(409, "collection-busy", "Collection busy"),
+        CannotChange: Kind(409, "cannot-change", "Cannot change"),
         GenerationRefused: Kind(409, "generation-refused", "Generation refused"),
         Busy: Kind(503, "busy", "Busy"),
         Stopping: Kind(503, "stopping", "Stopping"),

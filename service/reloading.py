@@ -23,7 +23,7 @@ from service.settings import Settings
 from service.verification import Verification
 from service.workers import Workers
 
-__all__ = ["Reloading", "serve_generation"]
+__all__ = ["Reloading", "serve_generation", "without_paths"]
 
 POLL = 1.0  # seconds between two looks at CURRENT
 GIB = 2**30
@@ -126,9 +126,7 @@ class Reloading:
         in_use = self._workers.lease.current.engine.manifest.number
         logging.getLogger(__name__).error("generation %d stays in use: %s", in_use, str(error))
         self._metrics.swaps.labels("refused").inc()
-        bundle = self._settings.bundle
-        reason = " ".join(str(error).replace(f"{bundle}/", "").replace(str(bundle), "the bundle").split())
-        self.refused = reason or type(error).__name__
+        self.refused = without_paths(error, self._settings.bundle)
         return GenerationRefused(f"{self.refused}; generation {in_use} stays in use")
 
     async def _watch(self) -> None:
@@ -159,6 +157,14 @@ class Reloading:
             if canaries := held.engine.canaries:
                 await held.canaries.ask(self._workers, canaries[turn % len(canaries)])
             self._metrics.canary(held.canaries.worst)
+
+
+def without_paths(error: Exception, bundle: Path) -> str:
+    """Return an error's text on one line, without the path of the bundle's folder: that is nobody's business."""
+    text = str(error)
+    for path in (str(bundle.resolve()), str(bundle)):
+        text = text.replace(f"{path}/", "").replace(path, "the bundle")
+    return " ".join(text.split()) or type(error).__name__
 
 
 def _stamp(bundle: Path) -> Stamp:

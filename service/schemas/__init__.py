@@ -1,6 +1,7 @@
 """The JSON bodies of the answers."""
 
 from service.schemas.answers import Classification, Embedding, Many, Neighbour, Neighbourhood, Recall, Result
+from service.schemas.changes import Added, AddedImage, Removed
 from service.schemas.images import NAMES, ImagePage, IndexedImage, Label, LabelPage, ListedImage, Prediction
 from service.schemas.operations import (
     Alive,
@@ -16,6 +17,8 @@ from service.schemas.problems import Problem
 
 __all__ = [
     "NAMES",
+    "Added",
+    "AddedImage",
     "Alive",
     "CanariesVersion",
     "Classification",
@@ -36,6 +39,7 @@ __all__ = [
     "Ready",
     "Recall",
     "Reloaded",
+    "Removed",
     "Result",
     "Version",
 ]

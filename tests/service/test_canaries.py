@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
-from typing import Any
 
 import numpy as np
 import pytest
@@ -39,10 +38,10 @@ class Asked:
     def __init__(self, before: Exception | None = None) -> None:
         self.before = before
 
-    async def decode(self, engine: Engine, upload: Any) -> NDArray[np.uint8]:
+    async def decode(self, engine: Engine, upload: bytes) -> NDArray[np.uint8]:
         if self.before:
             raise self.before
-        return engine.prepare(upload.file.read())
+        return engine.prepare(upload)
 
     async def infer(self, engine: Engine, image: NDArray[np.uint8]) -> Inference:
         return engine.infer(image)
