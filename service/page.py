@@ -4,8 +4,9 @@
 """
 
 from pathlib import Path
+from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
@@ -32,9 +33,18 @@ def docs() -> FileResponse:
     return FileResponse(FOLDER / "docs.html", headers=FRESH | DRAWN)
 
 
+class Fresh(StaticFiles):
+    """A browser asks each time whether a file is as it was: after an update it mixes no old script with new ones."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(FRESH)
+        return response
+
+
 def files() -> StaticFiles:
     """Return the app that serves the pages' styles and scripts."""
-    return StaticFiles(directory=FOLDER)
+    return Fresh(directory=FOLDER)
 
 
 def swagger() -> StaticFiles:

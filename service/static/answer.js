@@ -24,7 +24,7 @@ export function show(answer, question, took) {
   });
   fill(element("tiles"), near, tile, showTile);
   element("none").hidden = near.length > 0;
-  element("proof").textContent = proof(answer);
+  element("proof").textContent = proof(answer, question.settings.label);
   element("time").textContent = time(took);
   element("time").title = stages(took);
   element("answer").hidden = false;
@@ -61,9 +61,10 @@ function showTile(row, found) {
 }
 
 /** How sure it is that these images are the nearest, in words. */
-function proof({ exactness, recall }) {
-  if (exactness === "certified") return "Proven: no image of the collection is nearer.";
-  if (exactness === "exact") return "Compared with every image of the collection: none is nearer.";
+function proof({ exactness, recall }, label) {
+  const which = label ? `with the label ${label}` : "of the collection";
+  if (exactness === "certified") return `Proven: no image ${which} is nearer.`;
+  if (exactness === "exact") return `Compared with every image ${which}: none is nearer.`;
   const { value, low, high, k } = recall;
   const interval = `95% interval: ${share.format(low)} to ${share.format(high)}`;
   return `Not proven: such answers hold ${share.format(value)} of the true ${k} nearest, on average (${interval}).`;

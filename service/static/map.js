@@ -13,8 +13,10 @@ const KINDS = {
 };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const ZOOM = 0.6; // of the distance, with one press
+const GLIDE = { transition: true, transitionDuration: 200 };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
+let tools = null; // plot.js and what it imports: 400 kB that the other views do not need
 let plot = null; // regl-scatterplot
 let drawn = null; // { tag, head, ids, x, y, label }: what is on it
 let at = -1; // the point that is shown by the card
@@ -26,38 +28,41 @@ export async function map({ id }) {
   await during(element("map-body"), async (signal) => {
     const response = await asked("map", { signal });
     const tag = response.headers.get("ETag");
-    if (drawn?.tag !== tag) await draw({ tag, ...unpacked(await response.arrayBuffer()) });
+    tools ??= await import("./plot.js");
+    if (drawn?.tag !== tag) await draw({ tag, ...unpacked(await response.arrayBuffer()) }, signal);
     if (id !== null) point(placeOf(drawn.ids, Number(id)));
   });
 }
 
-async function draw(wanted) {
+async function draw(wanted, signal) {
   element("map-body").hidden = false;
-  plot ??= await created();
-  drawn = wanted;
+  plot ??= created();
+  signal.throwIfAborted(); // another view is shown by now, and a hidden canvas cannot be drawn on
+  drawn = null;
   at = -1;
   const { head, x, y, label } = wanted;
   const place = Float32Array.from(label, (of) => Math.min(of, head.labels.length));
   const counts = new Array(head.labels.length + 1).fill(0);
   for (const of of place) counts[of] += 1;
-  await dress();
+  dress(head);
+  signal.throwIfAborted();
   await plot.draw({ x, y, valueA: place }, { zDataType: "categorical" });
+  signal.throwIfAborted();
+  drawn = wanted;
+  await all();
   element("map-about").textContent = `${plural(head.images, "image")}, ${KINDS[head.kind] ?? head.kind}.`;
-  const { colours } = await import("./plot.js");
-  const colour = colours(head.labels.length, dark.matches);
+  const colour = tools.colours(head.labels.length, dark.matches);
   const names = [...head.labels, ...(counts.at(-1) ? ["without a label"] : [])];
   legend(names.map((words, i) => ({ words, images: counts[i], colour: colour[i] })), (chosen) => filter(chosen, place));
   say(`${plural(head.images, "image")} on the map.`);
 }
 
-async function created() {
-  const { createPlot } = await import("./plot.js"); // 400 kB that the other views do not need
+function created() {
   try {
-    const made = createPlot(element("canvas"), { pointSizeSelected: 6, pointOutlineWidth: 3, opacityInactiveMax: 1 });
+    const made = tools.createPlot(element("canvas"), { pointSizeSelected: 6, pointOutlineWidth: 3, opacityInactiveMax: 1 });
     made.subscribe("pointover", (i) => card(i));
     made.subscribe("pointout", () => card(-1));
     made.subscribe("select", ({ points: [i] }) => search(i));
-    dark.addEventListener("change", () => { drawn = null; map(parsed()); });
     return made;
   } catch (error) {
     element("map-body").hidden = true;
@@ -67,14 +72,12 @@ async function created() {
 }
 
 /** Give the plot the page's colours, and points that fit their number. */
-async function dress() {
-  const { colours } = await import("./plot.js");
+function dress({ images: n, labels }) {
   const style = getComputedStyle(document.documentElement);
-  const n = drawn.head.images;
   plot.set({
     backgroundColor: style.getPropertyValue("--sheet").trim(),
     colorBy: "valueA",
-    pointColor: colours(drawn.head.labels.length, dark.matches),
+    pointColor: tools.colours(labels.length, dark.matches),
     pointColorActive: style.getPropertyValue("--ink").trim(),
     pointColorHover: style.getPropertyValue("--ink").trim(),
     pointSize: n > 20_000 ? 2.5 : n > 3_000 ? 4 : 7,
@@ -102,11 +105,13 @@ function card(i) {
   at = i;
   const box = element("card");
   const [x, y] = (i >= 0 && plot.getScreenPosition(i)) || [];
-  box.hidden = x === undefined;
+  box.hidden = element("spot").hidden = x === undefined;
   if (box.hidden) return;
   const { clientWidth, clientHeight } = element("canvas");
-  box.style.setProperty("left", `${x}px`);
-  box.style.setProperty("top", `${y}px`);
+  for (const { style } of [box, element("spot")]) {
+    style.setProperty("left", `${x}px`);
+    style.setProperty("top", `${y}px`);
+  }
   box.classList.toggle("left", x > clientWidth / 2);
   box.classList.toggle("above", y > clientHeight / 2);
   showImage(element("card-image"), `/images/${drawn.ids[i]}`);
@@ -131,7 +136,11 @@ async function point(i) {
 }
 
 function zoom(factor) {
-  return plot?.zoomToLocation(plot.get("cameraTarget"), factor * plot.get("cameraDistance"), { transition: true, transitionDuration: 200 });
+  return plot?.zoomToLocation(plot.get("cameraTarget"), factor * plot.get("cameraDistance"), GLIDE);
+}
+
+function all(options) {
+  return plot && tools.showAll(plot, element("canvas"), options);
 }
 
 function pressed(event) {
@@ -141,7 +150,7 @@ function pressed(event) {
   else if (event.key === "Enter" && at >= 0) search(at);
   else if (event.key === "+" || event.key === "=") zoom(ZOOM);
   else if (event.key === "-") zoom(1 / ZOOM);
-  else if (event.key === "0") plot.zoomToOrigin({ transition: true, transitionDuration: 200 });
+  else if (event.key === "0") all(GLIDE);
   else return;
   event.preventDefault();
 }
@@ -159,6 +168,10 @@ function next([dx, dy]) {
 
 element("canvas").addEventListener("keydown", pressed);
 element("canvas").addEventListener("blur", () => plot && card(-1));
+dark.addEventListener("change", () => {
+  drawn = null; // it has the colours of the other scheme
+  if (parsed().view === "map") map(parsed());
+});
 element("zoom-in").addEventListener("click", () => zoom(ZOOM));
 element("zoom-out").addEventListener("click", () => zoom(1 / ZOOM));
-element("zoom-all").addEventListener("click", () => plot?.zoomToOrigin({ transition: true, transitionDuration: 200 }));
+element("zoom-all").addEventListener("click", () => all(GLIDE));

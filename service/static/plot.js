@@ -24,10 +24,19 @@ function hex(hue, saturation, lightness) {
   return `#${part(0)}${part(8)}${part(4)}`;
 }
 
+const MARGIN = 1.06; // around the points, when all are shown
+
+/** Show all points, whose x and y are -1 ... 1. */
+export function showAll(plot, canvas, options) {
+  if (!canvas.clientWidth) return null; // it is hidden
+  const distance = MARGIN * Math.max(1, canvas.clientHeight / canvas.clientWidth);
+  return plot.zoomToLocation([0, 0], distance, options);
+}
+
 /** Make the plot on a canvas, without points. Throws where WebGL is missing. */
 export function createPlot(canvas, options) {
   const drawing = document.createElement("canvas");
-  const gl = drawing.getContext("webgl", { antialias: true, preserveDrawingBuffer: true });
+  const gl = drawing.getContext("webgl", { antialias: false, preserveDrawingBuffer: true });
   if (!gl) throw new Error("This browser draws no WebGL, which the map needs");
   alike(gl);
   const extensions = EXTENSIONS.filter((name) => gl.getExtension(name));

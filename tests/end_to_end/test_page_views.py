@@ -58,6 +58,16 @@ def test_an_address_that_was_sent_asks_the_same_question(page: Page, address: st
     asked_about(page, 7)
 
 
+def test_the_nearest_of_one_label_are_asked_for(page: Page, address: str) -> None:
+    page.goto(f"{address}/#/image/3")  # a cat
+    page.get_by_role("combobox", name="among").select_option("frog")
+    expect(page).to_have_url(f"{address}/#/image/3?label=frog")
+    expect(page.locator("#tiles .label")).to_have_text(["frog"] * 6)
+    expect(page.locator("#proof")).to_contain_text("image with the label frog")
+    page.goto(f"{address}/#/image/3?label=whale")
+    expect(page.get_by_role("alert")).to_contain_text("No image has the label 'whale'")
+
+
 def test_the_link_is_copied(page: Page, address: str) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
     page.goto(f"{address}/#/image/3?k=12")

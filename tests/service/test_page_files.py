@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -27,12 +28,18 @@ def test_a_page_comes_with_its_policy(path: str, drawn: str, client: TestClient)
 @pytest.mark.parametrize(
     "file", [path for path in sorted(FOLDER.iterdir()) if path.is_file()], ids=lambda file: file.name
 )
-def test_a_file_names_no_other_host(file: object, client: TestClient) -> None:
-    text = FOLDER.joinpath(str(file)).read_text()
+def test_a_file_names_no_other_host(file: Path) -> None:
+    text = file.read_text()
     assert not re.findall(r"(?:https?:)?//(?!www\.w3\.org)[a-z0-9.-]+\.[a-z]{2,}", text)
     assert " style=" not in text
     assert "innerHTML" not in text
-    assert client.get("/static/style.css").headers["ETag"]
+
+
+def test_a_browser_asks_whether_a_file_is_as_it_was(client: TestClient) -> None:
+    first = client.get("/static/main.js")
+    assert first.headers["Cache-Control"] == "no-cache"
+    again = client.get("/static/main.js", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.headers["Cache-Control"]) == (304, "no-cache")
 
 
 def test_what_is_not_ours_is_what_its_readme_says(client: TestClient) -> None:
