@@ -66,7 +66,7 @@ class Config:
     proposes)."""
     map: MapKind = "pca"
     """The images' positions in the plane, which the page draws: pca (the two directions in which features differ most),
-    umap (neighbours stay together: clearer, about a minute for 50,000 images; it needs fc7[umap]), none."""
+    umap (neighbours stay together: clearer, 40 s for 50,000 images at each change; it needs fc7[umap]), none."""
     memory: str = "4GiB"  # that a search may keep in memory beside the rows, which are memory-mapped
     add: Path | None = None  # add these images to the bundle, embedded by its own network; as --images otherwise
     remove: tuple[int, ...] | None = None  # image ids to take out; a file that is not changed is not added again
@@ -79,7 +79,7 @@ class Config:
 
 
 ACTIONS = ("add", "remove", "missing", "list", "rollback", "prune", "verify")
-NOT_WITH_ADD = ("images", "checkpoint", "weights", "precision")
+NOT_WITH_ADD = ("images", "checkpoint", "weights", "precision", "map")
 
 
 def given(config: Config) -> list[str]:
@@ -96,7 +96,9 @@ def check(config: Config) -> None:
     if config.add is not None:
         for name in NOT_WITH_ADD:
             if getattr(config, name) != getattr(Config, name):
-                raise Refused(f"--{name} with --add: what is added is named by --add, its network is the bundle's own")
+                raise Refused(
+                    f"--{name} with --add: what is added is named by --add, its network and map are the bundle's own"
+                )
     bytes_of(config.memory)  # raises BadSize
     check_map(config.map)  # raises NoUmap
     if config.held_out < 0:
@@ -123,7 +125,7 @@ def grow(config: Config, bundle: Bundle) -> tuple[Generation, str, list[str]]:
     choice = laid_out(
         bundle, held.indexed, key, trained.table.width, config.index, config.memory, memory_of_gpus(config.device)
     )
-    layout = replace(choice.layout, map=config.map)
+    layout = replace(choice.layout, map=config.map if config.add is None else map_of(bundle))
     changes = compared(bundle, trained, held.indexed, key, None, layout)
     if changes.empty:
         return bundle.current(), "holds this network's features of these images already: nothing to do", [key]
@@ -140,6 +142,12 @@ def grow(config: Config, bundle: Bundle) -> tuple[Generation, str, list[str]]:
         measure = measuring(held, embedder)
         generation = build(embedder, held.indexed, key, bundle, file, counting("images"), layout, measure)
     return generation, f"published in {time.monotonic() - begun:.1f} s by {embedder.engine} on {embedder.device}", [key]
+
+
+def map_of(bundle: Bundle) -> MapKind:
+    """Return the kind of map that the current generation has. Raises BadBundle."""
+    with closing(bundle.current()) as generation:
+        return generation.layout.map
 
 
 def network(config: Config, bundle: Bundle) -> Path:

@@ -1,4 +1,8 @@
 // The plot of the map: regl-scatterplot, which draws with WebGL.
+//
+// regl writes functions as text while it runs, which the page's policy forbids, and takes ready ones in their place:
+// vendor/regl-programs.js has them by the text's SHA-256. The text is the same on every device: @plotly/regl, unlike
+// regl, sorts what a driver lists, and lets no number of the device into it.
 
 import { createRegl, createRenderer, createScatterplot } from "./vendor/regl-scatterplot.js";
 import programs from "./vendor/regl-programs.js";
@@ -38,7 +42,6 @@ export function createPlot(canvas, options) {
   const drawing = document.createElement("canvas");
   const gl = drawing.getContext("webgl", { antialias: false, preserveDrawingBuffer: true });
   if (!gl) throw new Error("This browser draws no WebGL, which the map needs");
-  alike(gl);
   const extensions = EXTENSIONS.filter((name) => gl.getExtension(name));
   if (extensions.length < EXTENSIONS.length) throw new Error("This device's WebGL is too old for the map");
   const regl = createRegl({ gl, extensions, cachedCode: programs });
@@ -51,20 +54,4 @@ export function createPlot(canvas, options) {
     plot.set({ width: "auto", height: "auto" });
   }).observe(canvas);
   return plot;
-}
-
-// regl writes functions as text while it runs, which the page's policy forbids, and takes ready ones in their place:
-// vendor/regl-programs.js has them by the text's SHA-256. The text depends on the order in which a driver lists a
-// shader's variables, and on how many attributes there may be. So that it is the same everywhere, WebGL is asked here
-// in the names' order, and for the eight attributes that every device has.
-function alike(gl) {
-  const parameter = gl.getParameter.bind(gl);
-  gl.getParameter = (name) => (name === gl.MAX_VERTEX_ATTRIBS ? 8 : parameter(name));
-  for (const [method, count] of [["getActiveUniform", gl.ACTIVE_UNIFORMS], ["getActiveAttrib", gl.ACTIVE_ATTRIBUTES]]) {
-    const asked = gl[method].bind(gl);
-    gl[method] = (program, place) => {
-      const all = Array.from({ length: gl.getProgramParameter(program, count) }, (_, i) => asked(program, i));
-      return all.sort((a, b) => (a.name < b.name ? -1 : 1))[place];
-    };
-  }
 }

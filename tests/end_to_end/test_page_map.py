@@ -22,6 +22,21 @@ HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
 };
 """
 
+# A device that lists a shader's variables the other way round, and has more attributes.
+ANOTHER_DEVICE = """
+const gl = WebGLRenderingContext.prototype;
+const parameter = gl.getParameter;
+gl.getParameter = function (name) {
+  return name === this.MAX_VERTEX_ATTRIBS ? 32 : parameter.call(this, name);
+};
+for (const [method, count] of [["getActiveUniform", "ACTIVE_UNIFORMS"], ["getActiveAttrib", "ACTIVE_ATTRIBUTES"]]) {
+  const asked = gl[method];
+  gl[method] = function (program, place) {
+    return asked.call(this, program, this.getProgramParameter(program, this[count]) - 1 - place);
+  };
+}
+"""
+
 
 def drawn(page: Page) -> int:
     """Wait until what is drawn stays the same, and return how many pixels of it there are."""
@@ -113,6 +128,13 @@ def test_a_browser_without_webgl_is_told(page: Page, address: str) -> None:
     expect(page.locator("#map-body")).to_be_hidden()
     page.get_by_role("link", name="Browse").click()
     expect(page.locator("#grid img")).to_have_count(29)
+
+
+def test_the_ready_programs_fit_every_device(page: Page, address: str) -> None:
+    page.add_init_script(ANOTHER_DEVICE)
+    page.goto(f"{address}/#/map")
+    expect(page.locator("#map-about")).to_contain_text("29 images")
+    assert drawn(page)
 
 
 def test_the_ready_programs_are_those_that_the_library_would_write(browser: Browser, address: str) -> None:

@@ -178,6 +178,7 @@ def test_a_published_network_is_converted_and_used(
         ({"add": Path("x"), "checkpoint": Path("y")}, "--checkpoint with --add: "),
         ({"add": Path("x"), "weights": "bvlc"}, "--weights with --add: "),
         ({"add": Path("x"), "precision": "bfloat16"}, "--precision with --add: "),
+        ({"add": Path("x"), "map": "none"}, "--map with --add: "),
         ({"checkpoint": Path("x"), "weights": "bvlc"}, "give --checkpoint or --weights, not both"),
         ({"remove": ()}, "--remove takes the ids of the images"),
     ],

@@ -82,6 +82,20 @@ def test_a_second_folder_is_added_and_each_is_looked_at_alone(
     assert names(config.bundle) == added
 
 
+def test_what_is_added_is_mapped_as_the_others_are(config: Config, tmp_path: Path) -> None:
+    job(replace(config, map="none"))
+    photo(tmp_path / "more" / "0.png", 7)
+    add = Config(bundle=config.bundle, device="cpu", add=tmp_path / "more")
+    job(add)
+    assert Bundle(config.bundle).current().positions() is None
+    job(config)
+    photo(tmp_path / "more" / "1.png", 8)
+    job(add)
+    positions = Bundle(config.bundle).current().positions()
+    assert positions is not None
+    assert len(positions) == 5
+
+
 def test_other_images_in_place_of_those_that_are_there_are_refused(config: Config, tmp_path: Path) -> None:
     job(config)
     photo(tmp_path / "more" / "0.png", 1)

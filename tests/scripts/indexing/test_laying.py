@@ -26,7 +26,7 @@ def test_few_images_are_flat_and_the_reason_is_told(config: Config, capsys: pyte
     at = lines.index("index: flat, every row compared: 3 rows are few (fewer than 5,000)")
     assert "MiB with the rows" in lines[at + 1]
     assert "expected for one query on the CPU" in lines[at + 2]
-    assert layout_of(config.bundle) == Layout()
+    assert layout_of(config.bundle) == Layout(map="pca")
 
 
 @pytest.mark.parametrize("kind", ["panorama", "hnsw"])
@@ -60,7 +60,7 @@ def test_another_layout_is_made_without_embedding(
     assert "generation 2 published" in lines
     assert layout_of(config.bundle).kind == "panorama"
     job(config)
-    assert (layout_of(config.bundle), Bundle(config.bundle).current().number) == (Layout(), 3)
+    assert (layout_of(config.bundle), Bundle(config.bundle).current().number) == (Layout(map="pca"), 3)
 
 
 def test_all_sources_count(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
