@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import traceback
+from contextvars import Context
 from pathlib import Path
 
 from index import Bundle, Generation
@@ -62,7 +63,8 @@ class Reloading:
 
         While another call is at it, this one waits, and then looks again.
         """
-        return await asyncio.shield(asyncio.create_task(self._in_turn()))  # whoever asked may go: it is finished
+        # Whoever asked may go: it is finished. In a context of its own, so that no request's stages count the canaries.
+        return await asyncio.shield(asyncio.create_task(self._in_turn(), context=Context()))
 
     async def close(self) -> None:
         """Stop watching. A generation that is being opened is waited for, and closed."""

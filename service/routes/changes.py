@@ -19,7 +19,9 @@ from service.errors import (
     described,
     documented,
 )
+from service.stages import note
 from service.uploads import LONGEST, Upload
+from service.workers import Workers
 
 __all__ = ["router"]
 
@@ -57,7 +59,7 @@ async def add(
             sent[number] = Upload(await file.read(), file.filename or "", label)
     found = dict(zip(sent, await changes.add(list(sent.values())), strict=True)) if sent else {}
     results = [_result(problems.get(number) or found[number]) for number in range(len(files))]
-    return schemas.Added(results=results, generation=workers.lease.current.engine.manifest.number)
+    return schemas.Added(results=results, generation=_now(workers))
 
 
 @router.delete("/images/{image_id}", responses=CHANGED | documented(NoSuchImage), summary="Remove an image")
@@ -70,7 +72,14 @@ async def remove(
     and out of the index until it changes.
     """
     await changes.remove(image_id)
-    return schemas.Removed(image_id=image_id, generation=workers.lease.current.engine.manifest.number)
+    return schemas.Removed(image_id=image_id, generation=_now(workers))
+
+
+def _now(workers: Workers) -> int:
+    """Return the generation in use now, and say in the answer's header that it is from that one."""
+    number = workers.lease.current.engine.manifest.number
+    note(generation=number)
+    return number
 
 
 def _result(found: Added | Exception) -> schemas.Result[schemas.AddedImage]:

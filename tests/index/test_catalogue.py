@@ -32,6 +32,12 @@ def test_an_image_is_told_with_its_label_and_thumbnail(catalogue: Catalogue) -> 
     assert image.content == sha256(b"image 8").hexdigest()
 
 
+def test_images_are_found_by_their_contents(catalogue: Catalogue) -> None:
+    known, unknown = sha256(b"image 8").hexdigest(), sha256(b"image 7").hexdigest()  # 7 could not be read
+    assert catalogue.ids_of([known, unknown]) == {known: 8}
+    assert catalogue.ids_of([]) == {}
+
+
 def test_an_unknown_label_is_none(catalogue: Catalogue) -> None:
     assert catalogue.image(5).label is None
     assert catalogue.labels()[:5].tolist() == [1, 2, 0, 1, -1]

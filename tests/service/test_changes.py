@@ -63,6 +63,7 @@ def test_an_added_image_is_found_at_once_with_its_name_and_label(client: TestCli
     answer = sent(client, photo(0), photo(1), label="newt")
     assert answer.status_code == 200, answer.text
     first, second = answer.json()["results"]
+    assert answer.headers["X-Fc7-Generation"] == "2"
     assert answer.json()["generation"] == 2
     assert [(one["status"], one["answer"]["image_id"]) for one in (first, second)] == [(201, FIRST), (201, FIRST + 1)]
     image_id, distance = found(client, photo(0))
@@ -93,6 +94,7 @@ def test_a_deleted_image_is_gone_and_so_is_its_original_and_it_can_come_back(cli
     sent(client, photo(3), photo(4))
     answer = client.delete(f"/images/{FIRST}")
     assert (answer.status_code, answer.json()) == (200, {"image_id": FIRST, "generation": 3})
+    assert (answer.headers["X-Fc7-Generation"], "decode" in answer.headers["Server-Timing"]) == ("3", False)
     assert client.get(f"/images/{FIRST}").status_code == 404
     assert found(client, photo(3))[0] != FIRST
     assert len(list((own.bundle / "uploads").iterdir())) == 2
