@@ -8,7 +8,6 @@ refused, and the old one goes on.
 import asyncio
 import itertools
 import logging
-import traceback
 from contextvars import Context
 from pathlib import Path
 
@@ -82,7 +81,6 @@ class Reloading:
         try:
             return await self._attempt()
         except Exception as error:
-            traceback.clear_frames(error.__traceback__)  # their variables would keep the refused generation in memory
             raise self._refuse(error) from error
 
     async def _attempt(self) -> bool:
