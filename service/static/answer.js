@@ -9,6 +9,8 @@ import { element, file, fill, made, number, percent, plural, share, short, whole
 const LABELS = 5;
 const STAGES = { read: "receiving", decode: "decoding", queue: "waiting", forward: "network", search: "search", rerank: "distances" };
 
+let described = null; // the generation that the page speaks of
+
 /** Show an answer. question: { kind, id, k, settings, image, file }; took: milliseconds and the Server-Timing header. */
 export function show(answer, question, took) {
   const own = question.kind === "image" ? question.id : null;
@@ -28,6 +30,7 @@ export function show(answer, question, took) {
   element("time").textContent = time(took);
   element("time").title = stages(took);
   element("answer").hidden = false;
+  if (described !== null && described !== answer.generation) dispatchEvent(new Event("generation"));
   document.title = `${best[0].label} · fc7`;
   const looked = near.length ? `Nearest: ${counted(near)}.` : "No other image to compare.";
   say(`${best[0].label}, ${percent.format(best[0].probability)}. ${looked}`);
@@ -110,6 +113,7 @@ function tile() {
 
 /** Say how many images there are, and which answers can be had. */
 export function describe({ images, number: generation, recall }, weights) {
+  described = generation;
   element("near-title").textContent = `Nearest of ${plural(images, "image")}`;
   element("exactness").closest("label").hidden = !recall.measured;
   element("about").textContent = `Generation ${generation}, network ${weights.slice(0, 12)}`;

@@ -7,6 +7,11 @@ const PAGES = 20; // of a thousand labels: more than that is no list to choose f
 
 let known = null; // a promise of [{ label, images }]
 
+/** The collection is another one: read them again when they are wanted. */
+export function forget() {
+  known = null;
+}
+
 export function labels() {
   known ??= all().catch((error) => {
     known = null; // so that it is asked again
@@ -28,8 +33,9 @@ async function all() {
 /** Fill a <select> with the labels; without any it is hidden with its own label. */
 export async function choices(select, everything) {
   const found = await labels();
-  if (!select.options.length) {
-    select.append(new Option(everything, ""), ...found.map(({ label, images }) => new Option(`${label} (${whole.format(images)})`, label)));
+  if (select.known !== found) {
+    select.known = found;
+    select.replaceChildren(new Option(everything, ""), ...found.map(({ label, images }) => new Option(`${label} (${whole.format(images)})`, label)));
   }
   select.closest("label").hidden = !found.length;
 }

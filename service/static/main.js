@@ -4,7 +4,7 @@ import { address, go, parsed } from "./address.js";
 import { describe } from "./answer.js";
 import { ask, askRandom, askWith } from "./ask.js";
 import * as browsing from "./browse.js";
-import { choices, choose } from "./labels.js";
+import { choices, choose, forget } from "./labels.js";
 import * as mapping from "./map.js";
 import { say } from "./notices.js";
 import { json } from "./service.js";
@@ -43,6 +43,12 @@ function show(view) {
   return before !== undefined && before !== view;
 }
 
+/** Say what is served. Without it the page still works. */
+function about() {
+  forget();
+  json("version").then(({ generation, model }) => describe(generation, model.weights)).catch(() => {});
+}
+
 async function copyAddress() {
   try {
     await navigator.clipboard.writeText(location.href);
@@ -72,8 +78,7 @@ addEventListener("hashchange", () => {
 
 browsing.listen();
 listenForImages();
-json("version")
-  .then(({ generation, model }) => describe(generation, model.weights))
-  .catch(() => {}); // without the footer's line the page still works
+about();
+addEventListener("generation", about); // the service has swapped its index
 if (parsed().view === "search" && parsed().kind) lastSearch = location.hash;
 follow();

@@ -56,7 +56,7 @@ function pause(seconds, signal) {
 export function keyFromUser(why) {
   waitingForKey ??= new Promise((resolve) => {
     const form = element("key-form");
-    element("key-why").textContent = sentence(why);
+    element("key-why").textContent = sentence(why.split(";")[0]); // what follows is for programs
     form.hidden = false;
     element("key").focus();
     form.onsubmit = (event) => {

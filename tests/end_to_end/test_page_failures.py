@@ -39,7 +39,6 @@ def first(count: int, status: int, title: str, detail: str, seconds: str) -> Cal
     ("status", "title", "detail"),
     [
         (503, "Not ready", "the network and the index are still being loaded"),
-        (503, "Busy", "8 requests are being answered"),
         (429, "Too many requests", "more than 5 requests a second"),
     ],
 )

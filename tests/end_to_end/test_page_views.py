@@ -1,6 +1,8 @@
 """The page's ways to an image: browsing, pasting, the camera, the history, an address that somebody sent."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
@@ -66,6 +68,29 @@ def test_the_nearest_of_one_label_are_asked_for(page: Page, address: str) -> Non
     expect(page.locator("#proof")).to_contain_text("image with the label frog")
     page.goto(f"{address}/#/image/3?label=whale")
     expect(page.get_by_role("alert")).to_contain_text("No image has the label 'whale'")
+
+
+def test_an_index_that_was_swapped_is_described_anew(page: Page, address: str) -> None:
+    page.goto(f"{address}/#/image/3")
+    expect(page.locator("#near-title")).to_have_text("Nearest of 29 images")
+    expect(page.locator("#among option")).to_have_count(4)
+    wider = {"labels": [{"label": name, "images": 10} for name in ("cat", "dog", "frog", "newt")], "next": None}
+    page.route("**/neighbours", lambda route: changed(route, lambda answer: answer.update(generation=2)))
+    page.route("**/version", lambda route: changed(route, lambda v: v["generation"].update(number=2, images=40)))
+    page.route("**/labels?*", lambda route: route.fulfill(json=wider))
+    page.locator("#tiles .tile").first.click()
+    expect(page.locator("#near-title")).to_have_text("Nearest of 40 images")
+    page.go_back()
+    asked_about(page, 3)
+    expect(page.locator("#among option")).to_have_count(5)
+
+
+def changed(route: Route, change: Callable[[dict[str, Any]], object]) -> None:
+    """Answer as the service does, with a change."""
+    response = route.fetch()
+    answer = response.json()
+    change(answer)
+    route.fulfill(response=response, json=answer)
 
 
 def test_the_link_is_copied(page: Page, address: str) -> None:
