@@ -14,6 +14,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SAID = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES if page.name != "CHANGELOG.md"}
 OTHERS = {"--help", "--strict", "--logdir", "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"}
 OTHERS |= {"--target", "--network", "--rm", "--volume"}  # docker's
+OTHERS |= {"--data-binary"}  # curl's
 SOURCES = [file for name in ("model", "index", "service", "scripts") for file in (ROOT / name).rglob("*.py")]
 
 
