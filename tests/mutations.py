@@ -43,7 +43,7 @@ def mutated(seed: int) -> Iterator[bytes]:
         for _ in range(rng.integers(1, 4)):
             other = files[rng.integers(len(files))]
             change = (_flip, _truncate, _splice, _resize, _cut, _repeat)[rng.integers(6)]
-            data = change(rng, data, other) or data
+            data = change(rng, data, other) or bytearray(1)
         yield bytes(data)
 
 
