@@ -72,9 +72,9 @@ def docker_test(config: DockerTest) -> None:
             with suppress(Refused):
                 _compose(["logs", "--tail", "50"], variables, 60)
             with suppress(Refused):
-                _compose(["down", "--volumes"], variables, 120)
+                _compose(["down", "--volumes", "--remove-orphans"], variables, 120)
             raise
-        _compose(["down", "--volumes"], variables, 120)
+        _compose(["down", "--volumes", "--remove-orphans"], variables, 120)
     print(f"the images build, start and answer; {ASKED} new images have the same answers from both")
 
 

@@ -32,7 +32,7 @@ VERSION, BUILD, UP, EXEC, RUN, LOGS, DOWN = (
         f"exec -T fc7 sh -c {HELD}",
         f"run --detach --publish 127.0.0.1:PORT:8000 prepare {' '.join(WHOLE)}",
         "logs --tail 50",
-        "down --volumes",
+        "down --volumes --remove-orphans",
     )
 )
 
