@@ -17,6 +17,7 @@ from service.admission import Admission, Gate
 from service.canaries import Canaries
 from service.changes import Changes
 from service.engine import Engine
+from service.hanging_up import HangingUp
 from service.headers import SecurityHeaders
 from service.keys import Keys
 from service.lease import Lease
@@ -83,6 +84,7 @@ def create_app(
     app.mount("/static", page.files())
     app.mount("/docs", page.swagger())  # behind the page of the same name, which the router has
     errors.install(app)
+    app.add_middleware(HangingUp)
     app.add_middleware(Access, settings=settings, keys=keys)
     if settings.cors_origins:
         app.add_middleware(

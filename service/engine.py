@@ -1,11 +1,11 @@
 """The only file where the network meets the index: it classifies an image and finds its nearest indexed images.
 
-All methods block. Any thread may call `prepare`, `slow`, `indexed`, `labels`, `images`, `map`, `any_indexed` and
-`verify`; the others are for one thread at a time (workers.py). S is the side of a stored image, F the length of an
-embedding (4096).
+All methods block. Any thread may call `prepare`, `slow`, `check_id`, `indexed`, `labels`, `images`, `map`,
+`any_indexed` and `verify`; the others are for one thread at a time (batcher.py). S is the side of a stored image, F the
+length of an embedding (4096).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -13,13 +13,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from index import Answers, Generation, Image, Labels, Search, canaries_of
+from index import Answers, Generation, Image, Labels, NoSuchImage, Search, canaries_of
 from model import Embedder
 from service.map import NoMap, packed
 
-__all__ = ["SHORT", "Engine", "Found", "Inference", "Nearest", "Predicted", "Recall"]
+__all__ = ["SHORT", "Asked", "Engine", "Find", "Found", "Inference", "Nearest", "Predicted", "Recall"]
 
 SHORT = 12  # hexadecimal digits of a shortened fingerprint
+
+# A stored image (S, S, 3) uint8, the features of one (F,) float32, or the id of an indexed image.
+Asked = NDArray[np.uint8] | NDArray[np.float32] | int
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,15 @@ class Inference:
 
     probabilities: NDArray[np.float32]  # (classes,)
     features: NDArray[np.float32]  # (F,)
+
+
+@dataclass(frozen=True)
+class Find:
+    """Which indexed images to find: the k nearest, of all or of a label."""
+
+    k: int
+    measured: bool = False  # without a proof, where the build has measured what such answers are worth
+    label: str | None = None  # only images of it are found, and the answer is proven
 
 
 @dataclass(frozen=True)
@@ -87,25 +99,30 @@ class Engine:
 
     def infer(self, image: NDArray[np.uint8]) -> Inference:
         """Stored image (S, S, 3) -> probabilities and features, from the central crop."""
-        probabilities, features = self.embedder(image[None])
-        return Inference(probabilities[0], features[0])
+        return self.infer_all([image])[0]
+
+    def infer_all(self, asked: Sequence[Asked]) -> list[Inference]:
+        """Return what the network says of each: one pass for all stored images, its last layer alone for the others.
+
+        Raises NoSuchImage.
+        """
+        found: dict[int, Inference] = {}
+        images = {place: one for place, one in enumerate(asked) if not isinstance(one, int) and one.ndim > 1}
+        if images:
+            probabilities, features = self.embedder(np.stack([*images.values()]).astype(np.uint8, copy=False))
+            found |= dict(zip(images, map(Inference, probabilities, features), strict=True))
+        others = {place: one for place, one in enumerate(asked) if place not in images}
+        if others:
+            features = np.stack(
+                [self._generation.rows([one])[0] if isinstance(one, int) else one for one in others.values()]
+            )
+            found |= dict(zip(others, map(Inference, self.embedder.probabilities_of(features), features), strict=True))
+        return [found[place] for place in range(len(asked))]
 
     def ten_views(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Stored image (S, S, 3) -> probabilities (classes,), the mean over ten views."""
         probabilities = self.embedder.ten_views(image[None])
         return probabilities.reshape(-1)
-
-    def infer_stored(self, image_id: int) -> Inference:
-        """Return an indexed image's stored features, and the probabilities from them. Raises NoSuchImage.
-
-        Only the network's last layer is computed.
-        """
-        features = self._generation.rows([image_id])
-        return Inference(self.embedder.probabilities_of(features)[0], features[0])
-
-    def infer_features(self, features: NDArray[np.float32]) -> Inference:
-        """Return features (F,) with the probabilities from them."""
-        return Inference(self.embedder.probabilities_of(features[None])[0], features)
 
     def predicted(self, ids: NDArray[np.int64]) -> list[Predicted]:
         """What the network sees in the indexed images ids (n,), from their stored features. Raises NoSuchImage."""
@@ -113,32 +130,43 @@ class Engine:
         best = probabilities.argmax(axis=1)
         return [Predicted(int(n), float(row[n])) for n, row in zip(best, probabilities, strict=True)]
 
-    def quick(
-        self, features: NDArray[np.float32], k: int, *, measured: bool = False, label: str | None = None
-    ) -> Nearest | None:
-        """Find the k indexed images nearest to features (F,), all if there are fewer; None where only `slow` can.
+    def find_all(self, features: Sequence[NDArray[np.float32]], find: Find) -> tuple[list[Nearest | None], float]:
+        """Find the indexed images nearest to each features (F,), all if there are fewer; None where only `slow` can.
 
-        measured: without a proof, where the build has measured what such answers are worth. label: only images of it
-        are found, and the answer is proven. Raises NoSuchLabel.
+        It is one search. Returned with it: the seconds of it that went to exact distances. Raises NoSuchLabel.
         """
-        among = None if label is None else self.images(label)
-        measured = measured and "measured" in self.recall
-        answers = self._search.quick(features[None], k, measured=measured, among=among)
-        return self.described(answers) if answers.settled[0] else None
+        among = None if find.label is None else self.images(find.label)
+        measured = find.measured and "measured" in self.recall
+        answers = self._search.quick(np.stack(features), find.k, measured=measured, among=among)
+        return self.described(answers), answers.rerank
 
-    def slow(self, features: NDArray[np.float32], k: int, *, label: str | None = None) -> Answers:
-        """Find the k indexed images nearest to features (F,), of a label or of all, by reading all of those.
+    def slow(self, features: NDArray[np.float32], find: Find) -> Answers:
+        """Find the indexed images nearest to features (F,), of a label or of all, by reading all of those.
 
         It can take seconds. Raises NoSuchLabel.
         """
-        return self._search.slow(features[None], k, among=None if label is None else self.images(label))
+        return self._search.slow(features[None], find.k, among=None if find.label is None else self.images(find.label))
 
-    def described(self, answers: Answers) -> Nearest:
-        """Look up the images of the answer to one query."""
-        ids, distances = answers.ids[0], answers.distances[0].tolist()
-        found = zip(ids.tolist(), self.predicted(ids), distances, strict=True)
-        images = [Found(self.indexed(image_id), predicted, distance) for image_id, predicted, distance in found]
-        return Nearest(images, answers.exactness[0])
+    def described(self, answers: Answers) -> list[Nearest | None]:
+        """Look up the images of the answers, with one matrix product for all; None for a query that is not settled."""
+        rows = np.flatnonzero(answers.settled).tolist()
+        ids = answers.ids[rows]
+        predicted = iter(self.predicted(ids.reshape(-1)))
+        nearest: list[Nearest | None] = [None] * len(answers.settled)
+        for row, of_row in zip(rows, ids.tolist(), strict=True):
+            distances = answers.distances[row].tolist()
+            found = [
+                Found(self.indexed(image_id), next(predicted), distance)
+                for image_id, distance in zip(of_row, distances, strict=True)
+            ]
+            nearest[row] = Nearest(found, answers.exactness[row])
+        return nearest
+
+    def check_id(self, image_id: int) -> None:
+        """Raises NoSuchImage."""
+        ids = self._generation.ids
+        if ids[min(int(np.searchsorted(ids, image_id)), len(ids) - 1)] != image_id:
+            raise NoSuchImage(image_id)
 
     def indexed(self, image_id: int) -> Image:
         """Return an indexed image. Raises NoSuchImage."""
@@ -167,15 +195,17 @@ class Engine:
         """Draw an indexed image, all equally likely."""
         return self.indexed(int(rng.choice(self._generation.ids)))
 
-    def warm_up(self, *, network: bool) -> None:
-        """Answer one question, so that the first request is no slower.
+    def warm_up(self, sizes: Sequence[int]) -> None:
+        """Answer questions, so that the first requests are no slower.
 
-        network: whether through the network, which must then be nobody else's.
+        sizes: of batches, whose kernels are made now; none where the network is in use by others.
         """
-        if network:
-            side = self.checkpoint.recipe.stored
-            self.infer(np.zeros((side, side, 3), np.uint8))
-        self.quick(self._generation.rows(self._generation.ids[:1])[0], 1)
+        blank = np.zeros((self.side, self.side, 3), np.uint8)
+        for size in sizes:
+            self.infer_all([blank] * size)
+        if sizes:
+            self.ten_views(blank)
+        self.find_all([self._generation.rows(self._generation.ids[:1])[0]], Find(1))
 
     def verify(self, pause: Callable[[], None] = lambda: None) -> None:
         """Read all files of the index. `pause` is called often, and may raise. Raises DamagedPart."""

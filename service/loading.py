@@ -4,6 +4,8 @@ import logging
 
 from index import Bundle, Generation, gpus_of, open_search, search_bytes
 from model import Checkpoint, Embedder, load_checkpoint
+from service.background import one_blas_thread
+from service.batcher import sizes
 from service.engine import SHORT, Engine
 from service.settings import Settings
 
@@ -19,6 +21,7 @@ class Mismatch(ValueError):
 
 def load_engine(settings: Settings) -> Engine:
     """Open the bundle's current generation, as `open_engine` does. Raises BadBundle, too, where there is none."""
+    one_blas_thread()
     return open_engine(Bundle(settings.bundle).current(), settings)
 
 
@@ -39,7 +42,8 @@ def open_engine(generation: Generation, settings: Settings, beside: Engine | Non
             logging.getLogger(__name__).warning("FAISS cannot use %s here: the CPU searches", embedder.device)
         search = open_search(generation, gpus=gpus, float16=settings.float16)
         engine = Engine(embedder, generation, search, max_pixels=settings.max_pixels)
-        engine.warm_up(network=beside is None or embedder is not beside.embedder)
+        in_use = beside is not None and embedder is beside.embedder
+        engine.warm_up(() if in_use else sizes(settings.max_batch))
     except BaseException:
         generation.close()
         raise

@@ -76,9 +76,6 @@ class Metrics:
         self.batch_size = Histogram(
             "fc7_batch_size", "Images in one pass of the network", buckets=BATCHES, registry=self.registry
         )
-        self.inference = self._seconds(
-            "fc7_inference_seconds", "Seconds that one request takes in the network and the search"
-        )
         self.slow = self._seconds(
             "fc7_slow_search_seconds", "Seconds that a search takes which must read the whole index, waiting included"
         )

@@ -39,6 +39,8 @@ class Settings:
     """Longest time for decoding one image; a process that takes longer is ended and replaced."""
     max_in_flight: Positive = 64
     """Maximum concurrent requests that the network answers; further ones get 503."""
+    max_batch: Positive = 16
+    """Most images in one pass of the network: requests that wait share one."""
     max_slow: Positive = 4
     """Maximum concurrent searches that must read the whole index, a few images need one; further ones get 503."""
     max_k: Annotated[int, Field(ge=7)] = 100

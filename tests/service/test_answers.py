@@ -112,7 +112,7 @@ def test_an_uploaded_image_finds_the_nearest_indexed_ones(
 def test_an_indexed_image_finds_itself_first(
     image_id: int, client: TestClient, engine: Engine, settings: Settings
 ) -> None:
-    inference = engine.infer_stored(image_id)
+    (inference,) = engine.infer_all([image_id])
     answer = client.post("/neighbours", data={"image_id": str(image_id), "k": "4"}).json()
     assert answer == {
         "predictions": predictions(engine, inference.probabilities),

@@ -94,7 +94,7 @@ def test_answers_are_counted_by_route_and_status(settings: Settings) -> None:
         "fc7_requests_in_flight 1.0",  # the one that asks
         "fc7_requests_admitted 0.0",
         f"fc7_images_decoded_total {before + 1}.0",
-        f"fc7_inference_seconds_count {before + 1}.0",
+        f"fc7_batch_size_count {before + 1}.0",
         "fc7_indexed_images 29.0",
     ):
         assert expected in lines

@@ -48,7 +48,7 @@ def test_another_networks_weights_are_refused(copy: Path) -> None:
 @pytest.mark.parametrize("image_id", [BROKEN, EACH * len(CLASSES), 2**63 - 1])
 def test_an_image_that_is_not_indexed_has_no_stored_features(image_id: int, engine: Engine) -> None:
     with pytest.raises(NoSuchImage):
-        engine.infer_stored(image_id)
+        engine.infer_all([0, image_id])
     with pytest.raises(NoSuchImage):
         engine.predicted(np.array([0, image_id]))
 

@@ -45,7 +45,7 @@ class Stub:
         answers = self.search.quick(queries, k, among=among)
         assert answers.settled.all()
         exactness: Exactness = "measured" if measured else "certified"
-        return replace(answers, exactness=(exactness,), settled=np.array([k != HARD]))
+        return replace(answers, exactness=(exactness,) * len(queries), settled=np.full(len(queries), k != HARD))
 
     def slow(self, query: NDArray[np.float32], k: int, *, among: NDArray[np.int64] | None) -> Answers:
         self.threads.add((threading.current_thread().name, os.nice(0)))

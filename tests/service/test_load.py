@@ -1,18 +1,16 @@
 """The service says that it is not ready, that it is full, or that something broke, and stays up."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.engine import Engine, Inference
+from service.engine import Asked, Engine, Inference
 from service.loading import load_engine
 from service.settings import Settings
 from tests.service.bundles import image_file
@@ -62,13 +60,13 @@ def slow(settings: Settings) -> Iterator[tuple[TestClient, threading.Event]]:
 
     def load(settings: Settings) -> Engine:
         engine = load_engine(settings)
-        infer = engine.infer
+        infer_all = engine.infer_all
 
-        def wait(image: NDArray[np.uint8]) -> Inference:
+        def wait(asked: Sequence[Asked]) -> list[Inference]:
             assert go.wait(SECONDS)
-            return infer(image)
+            return infer_all(asked)
 
-        engine.infer = wait  # type: ignore[method-assign]
+        engine.infer_all = wait  # type: ignore[method-assign]
         engine.canaries = []  # which the network would keep waiting, too
         return engine
 
@@ -111,7 +109,7 @@ def test_what_breaks_inside_stays_inside(
         raise error
 
     with ready(create_app(settings)) as client:
-        monkeypatch.setattr(Engine, "infer", fail)
+        monkeypatch.setattr(Engine, "infer_all", fail)
         answer = client.post("/embed", files={"file": image_file(0)})
         assert (answer.status_code, answer.json()) == (status, expected)
         assert answer.headers["Content-Type"] == "application/problem+json"
