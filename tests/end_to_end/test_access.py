@@ -10,6 +10,7 @@ from service.keys import line
 from tests.end_to_end.served import Served, served, start
 from tests.service.bundles import build
 from tests.service.doors import write
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def keyed(bundle: Path, file: Path) -> Iterator[Served]:
     with served("--bundle", str(bundle), "--keys", str(file)) as server:
+        wait_until(lambda: asked(server, "Host: localhost", path="/readyz") == 200)
         yield server
 
 
@@ -66,6 +68,7 @@ def test_keys_change_without_a_restart(keyed: Served, file: Path) -> None:
 def test_a_forwarded_address_is_believed_of_named_proxies_alone(trusted: bool, bundle: Path) -> None:
     flags = ("--proxies", "127.0.0.1") if trusted else ()
     with served("--bundle", str(bundle), "--rate", "1/hour", *flags) as server:
+        wait_until(lambda: asked(server, "Host: localhost", path="/readyz") == 200)  # before, /labels answers 503
         callers = ("1.1.1.1", "1.1.1.2", "1.1.1.1")
         statuses = [asked(server, "Host: localhost", f"X-Forwarded-For: {caller}") for caller in callers]
         metrics = asked(server, "Host: localhost", "X-Forwarded-For: 8.8.8.8", path="/metrics")

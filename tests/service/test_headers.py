@@ -4,7 +4,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.engine import Engine
-from tests.service.bundles import image_file
 
 EXPECTED = {
     "Content-Security-Policy": (
@@ -31,11 +30,11 @@ def test_refusals_and_failures_have_them_too(client: TestClient, monkeypatch: py
     def broken(*_: object) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(Engine, "prepare", broken)
+    monkeypatch.setattr(Engine, "indexed", broken)
     answers = {
         413: client.post("/classify", files={"file": bytes(300_000)}),
         421: client.get("/", headers={"Host": "attacker.example"}),
-        500: client.post("/classify", files={"file": image_file(0)}),
+        500: client.get("/images/3"),
     }
     for status, answer in answers.items():
         assert answer.status_code == status
