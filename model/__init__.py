@@ -14,7 +14,7 @@ from model.data.sources import Source
 from model.device import NoSuchDevice
 from model.embed import Embedder
 from model.forward.engines import NoSuchEngine
-from model.preprocess import BadImage, Recipe, TooManyPixels
+from model.preprocess import BadImage, Recipe, TooManyPixels, stored_image
 from model.thumbnails import thumbnail_type
 
 __all__ = [
@@ -34,5 +34,6 @@ __all__ = [
     "load_checkpoint",
     "open_source",
     "originals",
+    "stored_image",
     "thumbnail_type",
 ]

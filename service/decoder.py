@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.preprocess import BadImage, TooManyPixels, stored_image
+from model import BadImage, TooManyPixels, stored_image
 
 __all__ = ["ANSWER", "ASKED", "LONGEST", "Outcome", "run"]
 

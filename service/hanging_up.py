@@ -41,7 +41,7 @@ class _Request:
         async def receive() -> Message:
             if self._watching:
                 await asyncio.wait([self._watching])
-                return {"type": "http.disconnect"}
+                return {"type": "http.disconnect"} if self._gone else await self._receive()
             message = await self._receive()
             if message["type"] == "http.request" and not message.get("more_body", False):
                 self._watching = asyncio.create_task(watch())

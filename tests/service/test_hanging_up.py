@@ -3,15 +3,19 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from starlette.responses import StreamingResponse
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from service.app import create_app
 from service.engine import Asked, Engine, Inference
+from service.hanging_up import HangingUp
 from service.loading import load_engine
 from service.metrics import Metrics
 from service.settings import Settings
@@ -62,7 +66,7 @@ def test_a_client_that_closes_is_dropped_before_the_network_sees_it(settings: Se
     async def main() -> None:
         app = create_app(replace(settings, decoders=2), load)
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+            server = uvicorn.Server(uvicorn.Config(app, log_config=None))
             serving = asyncio.create_task(server.serve([listener]))
             address = listener.getsockname()
             await until(lambda: app.state.workers is not None and app.state.workers.lease.current.canaries.asked)
@@ -87,3 +91,17 @@ def test_a_client_that_closes_is_dropped_before_the_network_sees_it(settings: Se
         asyncio.run(asyncio.wait_for(main(), SECONDS))
     finally:
         go.set()
+
+
+def test_an_answer_that_is_sent_piece_by_piece_arrives_whole() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b"a", b"b", b"c"):
+            yield piece
+            await asyncio.sleep(0.01)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await StreamingResponse(pieces())(scope, receive, send)
+
+    assert TestClient(HangingUp(app)).post("/", content=b"body").content == b"abc"
