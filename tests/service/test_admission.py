@@ -93,7 +93,8 @@ class Asked:
         return {"type": "http.request", "body": part, "more_body": self._at < len(self._parts)}
 
     async def _send(self, message: Message) -> None:
-        self.events.append(message["type"])
+        ends = message["type"] == "http.response.body" and not message.get("more_body", False)
+        self.events.append("end" if ends else message["type"])
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.close = (b"connection", b"close") in message["headers"]
@@ -145,7 +146,7 @@ async def test_a_full_service_refuses_before_it_reads() -> None:
     assert await refused.answer() == (503, "busy")
     assert refused.events[:2] == ["http.response.start", "http.response.body"]
     assert refused.events.count("receive") == 3  # what the client had to send is read, so that it reads the answer
-    assert refused.events[-1] == "http.response.body"
+    assert (refused.events[-1], refused.events.count("end")) == ("end", 1)
     service.go.set()
     assert [await asked.answer() for asked in inside] == [(200, "")] * 2
     assert await service.ask().answer() == (200, "")
@@ -268,6 +269,7 @@ async def test_a_body_that_is_too_large_is_refused(chunked: bool) -> None:
     answered = large.events.index("http.response.start")
     assert large.events[:answered].count("receive") == (2 if chunked else 0)
     assert large.events.count("receive") == 3
+    assert (large.events[-1], large.events.count("end")) == ("end", 1)
     assert (large.close, service.held) == (True, (0, 0, 0))
 
 
@@ -313,9 +315,9 @@ async def test_what_follows_a_refusal_is_read_for_a_while_only() -> None:
         return {}
 
     async with asyncio.timeout(10):
-        await Drain(most=1000).read(endless)
+        await Drain(seconds=SECONDS, most=1000).read(endless)
         await Drain(seconds=0.05).read(silent)
-        drain = Drain(clients=1)
+        drain = Drain(seconds=SECONDS, clients=1)
         first = asyncio.create_task(drain.read(silent))
         await asyncio.sleep(0)
         await drain.read(silent)
