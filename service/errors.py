@@ -234,11 +234,14 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(error, answer)
 
 
-def documented(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI entry of a route that may answer with these problems, with an example of each."""
+def documented(*errors: type[Exception] | int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI entry of a route that may answer with these problems, with an example of each.
+
+    A number stands for the framework's own exception with that status code.
+    """
     responses: dict[int | str, dict[str, Any]] = {}
     for error in errors:
-        kind = KINDS[error]
+        kind = FRAMEWORK[error] if isinstance(error, int) else KINDS[error]
         entry = responses.setdefault(
             kind.status,
             {
@@ -250,7 +253,7 @@ def documented(*errors: type[Exception]) -> dict[int | str, dict[str, Any]]:
             "type": kind.type,
             "title": kind.title,
             "status": kind.status,
-            "detail": (error.__doc__ or "").split("\n")[0],
+            "detail": kind.title if isinstance(error, int) else (error.__doc__ or "").split("\n")[0],
             "request_id": "5f0c9d1e2a7b4c38",
         }
         entry["content"][MEDIA_TYPE]["examples"][kind.name] = {"value": example}

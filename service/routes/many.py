@@ -21,7 +21,7 @@ A = TypeVar("A", bound=BaseModel)
 Files = Annotated[
     list[UploadFile], File(min_length=1, max_length=MOST, description=f"1 to {MOST} files; {deps.FORMATS}")
 ]
-REFUSED = documented(TooManyBytes, BadParameter, NotReady, DamagedIndex, Busy)
+REFUSED = documented(400, TooManyBytes, BadParameter, NotReady, DamagedIndex, Busy)
 
 router = APIRouter(tags=["images"], form_limits={"max_files": MOST, "max_fields": 16, "max_part_size": 4096})
 
