@@ -39,7 +39,7 @@ class Record:
         return {name: value for name, value in known.items() if value is not None}
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage that there was, in order. Images decoded side by side are added up."""
+        """Return the seconds of each stage that there was, in order; of several images in one request the sums."""
         found: dict[str, float] = {}
         for name, _, seconds in self.stages:
             found[name] = found.get(name, 0.0) + seconds

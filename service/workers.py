@@ -5,6 +5,7 @@ image delays no other; and a query that takes a search of all rows waits in a la
 """
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -50,7 +51,16 @@ class Workers:
 
     async def ten_views(self, engine: Engine, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return probabilities (classes,) of a stored image (S, S, 3), the mean over ten views."""
-        probabilities: NDArray[np.float32] = await self._batcher.run(partial(engine.ten_views, image))
+        begun = time.perf_counter()
+
+        def job() -> tuple[NDArray[np.float32], float, float]:
+            started = time.perf_counter()
+            return engine.ten_views(image), started - begun, time.perf_counter() - started
+
+        probabilities: NDArray[np.float32]
+        probabilities, queue, forward = await self._batcher.run(job)
+        record("queue", queue)
+        record("forward", forward)
         return probabilities
 
     async def predicted(self, engine: Engine, image_id: int) -> Predicted:

@@ -104,9 +104,9 @@ def test_a_safe_id_is_kept(observed: TestClient) -> None:
 def test_the_stages_are_in_the_header_the_metrics_and_the_log(
     observed: TestClient, metrics: Metrics, lines: list[Any]
 ) -> None:
-    timing = observed.post("/stages", content=b"12345").headers["Server-Timing"].split(", ")
-    assert all(METRIC.fullmatch(one) for one in timing)
-    found = {name: float(dur) for name, dur in (one.split(";dur=") for one in timing)}
+    answer = observed.post("/stages", content=b"12345")
+    assert all(METRIC.fullmatch(one) for one in answer.headers["Server-Timing"].split(", "))
+    found = timing(answer)
     assert list(found) == ["read", "decode", "forward", "total"]
     assert found["forward"] == 2000
     assert 20 <= found["decode"] < found["total"] < 2000
@@ -215,9 +215,42 @@ def test_static_files_and_pages_of_nobody_have_bounded_routes(client: TestClient
     assert "wp-login" not in text
 
 
-def test_an_answer_names_the_generation_and_its_stages(client: TestClient, lines: list[Any]) -> None:
+def timing(answer: Any) -> dict[str, float]:
+    """The stages of an answer's Server-Timing, in milliseconds."""
+    return {
+        name: float(dur) for name, dur in (one.split(";dur=") for one in answer.headers["Server-Timing"].split(", "))
+    }
+
+
+NETWORK = ["queue", "forward"]
+SEARCH = ["search", "rerank"]
+
+
+@pytest.mark.parametrize(
+    ("path", "stages"),
+    [
+        ("/classify", ["read", "decode", *NETWORK]),
+        ("/classify?views=10", ["read", "decode", *NETWORK]),
+        ("/embed", ["read", "decode", *NETWORK]),
+        ("/neighbours", ["read", "decode", *NETWORK, *SEARCH]),
+        ("/neighbours?label=cat", ["read", "decode", *NETWORK, *SEARCH]),
+        ("/neighbours?image_id=3", [*NETWORK, *SEARCH]),  # there is no body
+    ],
+)
+def test_an_answer_has_all_its_stages_which_together_take_no_longer_than_the_whole(
+    path: str, stages: list[str], client: TestClient
+) -> None:
+    file = None if "image_id" in path else {"file": image_file(3)}
+    for _ in range(3):
+        found = timing(client.post(path, files=file))
+        assert list(found) == [*stages, "total"]
+        assert found["forward"] > 0
+        total = found.pop("total")
+        assert sum(found.values()) <= total + 0.001 * len(found)  # each is rounded
+
+
+def test_an_answer_names_its_generation(client: TestClient, lines: list[Any]) -> None:
     answer = client.post("/neighbours", files={"file": image_file(3)})
-    names = [one.split(";")[0] for one in answer.headers["Server-Timing"].split(", ")]
-    assert names[:2] == ["read", "decode"]
+    assert answer.headers["X-Fc7-Generation"] == "1"
     (line,) = [line for line in lines if line.getMessage() == "POST /neighbours 200"]
     assert line.fields["generation"] == 1
