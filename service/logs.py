@@ -27,7 +27,7 @@ __all__ = ["LONGEST", "AsJson", "AsText", "Lines", "logging_for"]
 LONGEST = 4096  # bytes of a line: a pipe takes that many whole, so lines of two processes do not mix
 WAITING = 1000  # lines not yet written, at most
 ANSWERS = 100  # lines a second about answers of one kind
-OTHERS = 10  # lines a second of any other kind: refusals, failures, warnings
+OTHERS = 10  # lines a second of any other kind: status 500 and more, warnings, errors
 TOGETHER = 0.02  # seconds in which lines are collected: waking the thread for each would cost every request its time
 FRAMES = 8  # of a trace, the innermost
 NAMED = 20  # kinds in a line about what was left out
@@ -35,7 +35,7 @@ OURS = ("service", "model", "index")  # loggers whose level is set; others say w
 
 
 class Lines(logging.Handler):
-    """Writes lines to a file descriptor. A record's `kind`, else its logger's name, says which lines are alike."""
+    """Writes lines to a file descriptor. A record's `kind`, else its logger and level, says which lines are alike."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -47,13 +47,13 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Let the thread write a line, unless this second had enough of its kind or the thread is far behind."""
-        kind = getattr(record, "kind", record.name)
+        kind = getattr(record, "kind", None) or f"{record.name} {record.levelname.lower()}"
         most = ANSWERS if hasattr(record, "kind") and record.levelno == logging.INFO else OTHERS
         second = int(time.monotonic())
         if self._second != second:
             self._second, self._seen = second, Counter()
         self._seen[kind] += 1
-        if self._seen[kind] > most or not self._put(self.format(record)):
+        if self._seen[kind] > most or not self._put(self._formatted(record)):
             self._left_out[kind] += 1
 
     def close(self) -> None:
@@ -61,6 +61,14 @@ class Lines(logging.Handler):
         self._put(None)
         self._thread.join(1)
         super().close()
+
+    def _formatted(self, record: logging.LogRecord) -> str:
+        """Return the line; also of a call with wrong arguments, which must not fail the request that made it."""
+        try:
+            return self.format(record)
+        except Exception as error:
+            text = f"a line of {record.name} cannot be made: {error!r}"
+            return self.format(logging.LogRecord(__name__, logging.ERROR, "", 0, text, None, None))
 
     def _put(self, line: str | None) -> bool:
         try:
