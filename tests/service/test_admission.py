@@ -204,6 +204,7 @@ async def test_a_slow_body_leaves_its_place_to_others_and_comes_in_when_it_is_th
         asked.more.set()
     await until(lambda: service.held == (4, 42, 0))
     late = service.ask([b"x", b"y"], stalls=True)
+    late.more.set()
     service.go.set()
     assert await late.answer() == (503, "busy")
     assert [await asked.answer() for asked in [*slow, *quick]] == [(200, "")] * 4
