@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import files
 from index.layout import FEATURES, IDS, PROJECTION, MapKind
+from index.manifest import BadBundle
 from index.projection import Projection, fit
 from index.stored import mapped_array
 
@@ -22,7 +23,7 @@ LEADING = 50  # principal components that are mapped: the others are mostly nois
 NEIGHBOURS = 15  # that UMAP keeps close to an image
 
 
-class NoUmap(ValueError):
+class NoUmap(BadBundle):
     """The map takes a package that is not installed; the message says how to install it."""
 
 

@@ -101,14 +101,16 @@ class Bundle:
         engine: str,
         classes: Sequence[str],
         layout: Layout = FLAT,
+        spare: bool = False,
     ) -> Building:
         """Start a generation, or continue the one that was begun: after its unchanged blocks, see Building.done.
 
         inputs: fingerprints of what the features depend on beside the images, `weights` and `recipe` among them.
         checkpoint: the file that is copied into the generation. changes: what `compare` has found. identity: what the
         images start <= i < stop of the work list `changes.new` are now; asked for blocks that are done. width: d.
-        engine: what computes the features; it starts over what another engine began. classes: the source's. Raises Busy
-        while another process builds, and where one has published since `compare`; DiskFull when the disk is too small
+        engine: what computes the features; it starts over what another engine began. classes: the source's. spare:
+        raise BadBundle where what another source's unfinished build has done would be lost. Raises Busy while another
+        process builds, and where one has published since `compare`; DiskFull when the disk is too small
         for the rest; BadBundle when there is no image, the checkpoint is missing or the folder cannot be written.
         """
         if missing := {"weights", "recipe"} - set(inputs):
@@ -123,6 +125,8 @@ class Bundle:
             lock = undo.enter_context(self._folder.lock())
             if (base := self._base(changes.base)) is not None:
                 undo.callback(base.close)
+                if spare:
+                    WorkFolder(self._folder).refuse_to_lose(base.number, changes.source)
             number, first_id = self._folder.following(0 if base is None else base.manifest.next_id)
             plan = Plan(
                 number=number,
@@ -144,12 +148,13 @@ class Bundle:
             undo.pop_all()
             return building
 
-    def remove(self, ids: Iterable[int], measure: Measure | None = None) -> Generation:
+    def remove(self, ids: Iterable[int], measure: Measure | None = None, lose: str | None = None) -> Generation:
         """Publish a generation without these images. Their names are remembered, and stay out until a file changes.
 
-        Raises BadBundle for an id that is not in the collection, and where no image would be left; Busy, DiskFull.
+        lose: the source whose unfinished build may be lost; any other's is an error. Raises BadBundle for that, for an
+        id that is not in the collection, and where no image would be left; Busy, DiskFull.
         """
-        return self._without(Leaving(ids=sorted(set(ids))), measure)
+        return self._without(Leaving(ids=sorted(set(ids))), measure, lose)
 
     def forget(self, gone: Mapping[str, Collection[str]], measure: Measure | None = None) -> Generation:
         """Publish a generation without these names, by source, and without the images that then have no name.
@@ -199,12 +204,12 @@ class Bundle:
                 raise BadBundle(f"{left[0]}: not all of it can be deleted: is a file of it in use?")
         return others
 
-    def _without(self, leaving: Leaving, measure: Measure | None) -> Generation:
+    def _without(self, leaving: Leaving, measure: Measure | None, lose: str | None = None) -> Generation:
         with writing(self.path), ExitStack() as undo:
             lock = undo.enter_context(self._folder.lock())
             base = undo.enter_context(closing(self.current()))
             leaving.check(base.catalogue)
-            WorkFolder(self._folder).refuse_to_lose(base.number)
+            WorkFolder(self._folder).refuse_to_lose(base.number, lose)
             number, first_id = self._folder.following(base.manifest.next_id)
             plan = Plan(
                 number=number,

@@ -69,10 +69,15 @@ class WorkFolder:
         self._plan.unlink(missing_ok=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def refuse_to_lose(self, current: int) -> None:
-        """Raise BadBundle where a build that starts from this generation has blocks that would be lost."""
+    def refuse_to_lose(self, current: int, but: str | None = None) -> None:
+        """Raise BadBundle where a build that starts from this generation has blocks that would be lost.
+
+        but: the source whose build may be.
+        """
         found = Plan.read(self._plan)
         if found is None or found.base != current or self.is_published(found) or not size(self.record):
+            return
+        if but is not None and found.source == but:
             return
         try:
             with closing(Work(self.record)) as record:

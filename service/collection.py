@@ -3,8 +3,8 @@
 Both are the index's own add and remove, so they end in a new generation. Every method blocks, and is for one thread.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import files
@@ -37,18 +37,17 @@ class Collection:
         """Keep the originals that are new, embed and publish them. What comes back is in the order of `sent`.
 
         engine: of the bundle's current generation; embedder: its network. Raises BadBundle, Busy and DiskFull of the
-        index; then nothing is kept.
+        index; then nothing is kept, unless the generation was published before the error.
         """
         before = self._ids(sent)
         new = {upload.content: upload for upload in sent if upload.content not in before}
         if new:
-            with files.translated(self._uploads.list, BadBundle, DiskFull):
-                self._uploads.add(list(new.values()))
+            with self._writing():
                 try:
+                    self._uploads.add(list(new.values()))
                     self._index(engine, embedder)
-                except BaseException:
-                    self._uploads.drop(new)
-                    raise
+                finally:
+                    self._uploads.drop(new.keys() - self._ids(new.values()).keys())
         return self._found(sent, before)
 
     def remove(self, image_id: int) -> None:
@@ -57,9 +56,22 @@ class Collection:
             content = generation.catalogue.image(image_id).content
             if len(generation.ids) == 1:
                 raise BadBundle("no image would be left; a collection has at least one")
-        self._bundle.remove([image_id], measure_again).close()
-        with files.translated(self._uploads.list, BadBundle, DiskFull):
+        with self._writing():
+            self._bundle.remove([image_id], measure_again, lose=str(self._uploads.list)).close()
             self._uploads.drop([content])
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Keep other services away from the uploads, and name the errors of the file system.
+
+        Before that, delete the originals of removed images which a killed service has left.
+        """
+        with files.translated(self._uploads.list, BadBundle, DiskFull), self._uploads.lock():
+            with closing(self._bundle.current()) as generation:
+                names = generation.catalogue.names(str(self._uploads.list))
+                removed = {named.name for named in names if named.outcome == "excluded"}
+            self._uploads.drop({content for content, _, name in self._uploads.rows() if name in removed})
+            yield
 
     def _index(self, engine: Engine, embedder: Embeds) -> None:
         """Bring the bundle up to date with the list of uploads."""
@@ -88,11 +100,12 @@ class Collection:
             engine=made_by,
             classes=source.classes,
             layout=layout,
+            spare=True,
         )
         with begun as building:
             finished(building, embedder, source, changes.new, measure_again).close()
 
-    def _ids(self, sent: Sequence[Upload]) -> dict[str, int]:
+    def _ids(self, sent: Iterable[Upload]) -> dict[str, int]:
         """Return the image ids of those that are in the collection, by content."""
         with closing(self._bundle.current()) as generation:
             return generation.catalogue.ids_of({upload.content for upload in sent})

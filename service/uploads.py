@@ -1,9 +1,10 @@
 """Originals that were sent to the service: files in the bundle's folder, and a list that makes them a source of it.
 
-bundles/<name>/uploads/   images.csv (path,label,id), and a file for each image, called by its SHA-256
+bundles/<name>/uploads/       images.csv (path,label,id), and a file for each image, called by its SHA-256
+bundles/<name>/uploads.lock   locked by the process that changes the folder
 
 scripts/build_index.py reads the list as any other, so what was sent can be indexed again by another network. Nothing
-that a caller sends becomes part of a path. One process at a time changes the folder: changes.py holds the lock.
+that a caller sends becomes part of a path.
 """
 
 import csv
@@ -12,8 +13,10 @@ import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import files
+from index import BadBundle, Busy
 
 __all__ = ["Upload", "Uploads"]
 
@@ -49,12 +52,22 @@ class Uploads:
         self._folder = bundle.resolve() / "uploads"
         self.list = self._folder / LIST
 
+    def lock(self) -> IO[bytes]:
+        """Lock the folder, until the returned file is closed or the process ends. Raises Busy, OSError."""
+        try:
+            return files.locked(self._folder.with_name("uploads.lock"))
+        except files.AlreadyLocked as error:
+            raise Busy(f"{self._folder}: another service is changing it") from error
+
     def rows(self) -> list[tuple[str, str, str]]:
-        """Return the lines of the list. Raises OSError."""
+        """Return the lines of the list. Raises OSError; BadBundle for what this class has not written."""
         if not self.list.exists():
             return []
-        with self.list.open(encoding="utf-8", newline="") as file:
-            return [(row[0], row[1], row[2]) for row in list(csv.reader(file))[1:]]
+        try:
+            with self.list.open(encoding="utf-8", newline="") as file:
+                return [(content, label, name) for content, label, name in list(csv.reader(file))[1:]]
+        except (csv.Error, ValueError) as error:
+            raise BadBundle(f"{self.list}: a line is damaged: {error}") from error
 
     def add(self, uploads: Sequence[Upload]) -> None:
         """Write the files, then the list that names them, each through to the disk. Raises OSError."""
@@ -66,8 +79,9 @@ class Uploads:
 
     def drop(self, contents: Collection[str]) -> None:
         """Take images out of the list, then delete their files. Raises OSError."""
-        if self.list.exists():
-            self._write([row for row in self.rows() if row[0] not in contents])
+        rows = self.rows()
+        if len(left := [row for row in rows if row[0] not in contents]) < len(rows):
+            self._write(left)
         for content in contents:
             (self._folder / content).unlink(missing_ok=True)
 

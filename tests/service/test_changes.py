@@ -1,10 +1,12 @@
 """Images come into the collection and leave it while it is served."""
 
+import errno
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -12,16 +14,21 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from index import Bundle, exact
+import files
+from index import BadBundle, Bundle, assembly, exact
 from index.bundle_folder import BundleFolder
+from index.map import NoUmap
 from scripts.build_index import Config, job
 from scripts.indexing.shrinking import missing
 from service import collection, reloading
 from service.app import create_app
+from service.growing import finished
 from service.keys import line
 from service.settings import Settings
 from service.uploads import Upload, Uploads
 from tests.images import encoded, photograph
+from tests.index.blocks import CLASSES
+from tests.index.blocks import collection as another
 from tests.service.bundles import image_file
 from tests.service.conftest import client_of
 from tests.service.doors import bearer, write
@@ -122,6 +129,77 @@ def test_what_a_killed_service_kept_comes_in_with_the_next_image(client: TestCli
     assert {found(client, photo(number))[0] for number in (7, 8)} == {FIRST, FIRST + 1}
 
 
+def test_what_fails_when_it_was_published_keeps_its_originals(
+    client: TestClient, own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next change would find them gone, and take the images out again."""
+
+    def published(*arguments: Any) -> Any:
+        finished(*arguments).close()
+        raise BadBundle("the old generations cannot be removed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collection, "finished", published)
+        assert sent(client, photo(30)).json()["type"] == "urn:fc7:problem:cannot-change"
+    assert Upload(photo(30)).content in {path.name for path in (own.bundle / "uploads").iterdir()}
+    assert [one["status"] for one in sent(client, photo(30), photo(31)).json()["results"]] == [200, 201]
+    assert found(client, photo(30))[0] == FIRST
+
+
+def test_what_fails_before_keeps_nothing_and_is_in_the_way_of_nothing(
+    client: TestClient, own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_umap(*_: Any) -> None:
+        raise NoUmap("a map by UMAP needs umap-learn")
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name == "images.csv":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        replace_file(path, data)
+
+    replace_file = files.replace
+    for place, name, stand_in in ((assembly, "write_map", no_umap), (files, "replace", full)):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, stand_in)
+            answer = sent(client, photo(32), photo(33))
+        assert (answer.status_code, answer.json()["type"]) == (409, "urn:fc7:problem:cannot-change")
+        assert not list((own.bundle / "uploads").iterdir())
+        assert (own.bundle / "building").exists()  # its images are done, for whoever sends them again
+    assert client.delete("/images/3").status_code == 200
+
+
+def test_an_unfinished_build_of_another_source_is_not_thrown_away(client: TestClient, own: Settings) -> None:
+    bundle, others = Bundle(own.bundle), another(20)
+    with closing(bundle.current()) as generation:
+        of, checkpoint, layout = generation.manifest, generation.checkpoint, generation.layout
+    found = bundle.compare(of.inputs, engine=of.engine, source="others", total=20, entries=others.entries)
+    begin = partial(bundle.begin, of.inputs, checkpoint, changes=found, identity=others.identity, width=of.width)
+    begin = partial(begin, engine=of.engine, classes=CLASSES, layout=layout)
+    with begin() as building:
+        building.append(others.block(0, 10, building.known(), of.width))
+    for answer in (sent(client, photo(34)), client.delete("/images/3")):
+        assert answer.json()["type"] == "urn:fc7:problem:cannot-change"
+        assert answer.json()["detail"].endswith("10 of 20 images are done: finish that build, or delete it first")
+    with begin() as building:
+        assert building.done == 10
+
+
+def test_an_original_that_a_killed_deletion_left_goes_with_the_next_change(client: TestClient, own: Settings) -> None:
+    sent(client, photo(35), photo(36))
+    Bundle(own.bundle).remove([FIRST]).close()  # killed here
+    assert client.delete("/images/3").status_code == 200
+    assert {path.name for path in (own.bundle / "uploads").iterdir()} == {"images.csv", Upload(photo(36)).content}
+
+
+def test_a_damaged_list_of_uploads_is_named(client: TestClient, own: Settings) -> None:
+    sent(client, photo(37))
+    with (own.bundle / "uploads" / "images.csv").open("a") as file:
+        file.write("one cell\n")
+    for answer in (sent(client, photo(38)), client.delete("/images/3")):
+        assert (answer.status_code, answer.json()["type"]) == (409, "urn:fc7:problem:cannot-change")
+        assert answer.json()["detail"].startswith("nothing is changed: uploads/images.csv: a line is damaged: ")
+
+
 def test_changes_that_come_together_are_one_generation(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     go, add = threading.Event(), collection.Collection.add
 
@@ -155,10 +233,13 @@ def test_requests_are_answered_while_images_are_added(client: TestClient) -> Non
     assert set(statuses) == {200}
 
 
-def test_while_build_index_writes_a_change_is_told_to_wait_and_keeps_nothing(client: TestClient, own: Settings) -> None:
-    with BundleFolder(own.bundle).lock():
-        for answer in (sent(client, photo(6)), client.delete("/images/3")):
-            assert (answer.status_code, answer.json()["type"]) == (409, "urn:fc7:problem:collection-busy")
+def test_while_another_process_writes_a_change_is_told_to_wait_and_keeps_nothing(
+    client: TestClient, own: Settings
+) -> None:
+    for lock in (BundleFolder(own.bundle).lock, Uploads(own.bundle).lock):  # build_index.py's; another service's
+        with lock():
+            for answer in (sent(client, photo(6)), client.delete("/images/3")):
+                assert (answer.status_code, answer.json()["type"]) == (409, "urn:fc7:problem:collection-busy")
     assert not list((own.bundle / "uploads").iterdir())
     assert client.get("/images/3").status_code == 200
     assert sent(client, photo(6)).json()["results"][0]["status"] == 201
