@@ -56,6 +56,7 @@ class Lease:
         replaced, self.current = self.current, served
         self._open.add(served)
         self._opened(len(self._open))
+        replaced.verification.stop()  # what it would find is the other's metric now
         self._close_unused(replaced)
 
     def close(self) -> None:

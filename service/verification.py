@@ -38,9 +38,13 @@ class Verification:
             self._thread = threading.Thread(target=self._run, args=[verify], name="verify", daemon=True)
             self._thread.start()
 
+    def stop(self) -> None:
+        """Stop soon, and report nothing more."""
+        self._stop.set()
+
     def close(self) -> None:
         """Stop, and wait for the thread."""
-        self._stop.set()
+        self.stop()
         if self._thread:
             self._thread.join()
 
@@ -63,4 +67,5 @@ class Verification:
 
     def _set(self, state: State) -> None:
         self.state: State = state
-        self._report(state)
+        if not self._stop.is_set():
+            self._report(state)

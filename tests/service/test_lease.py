@@ -11,7 +11,11 @@ class Files:
     """In place of an engine and of its verification: knows whether it is closed."""
 
     def __init__(self, may_close: threading.Event | None = None) -> None:
-        self.closed, self._may_close = False, may_close
+        self.closed = self.stopped = False
+        self._may_close = may_close
+
+    def stop(self) -> None:
+        self.stopped = True
 
     def close(self) -> None:
         if self._may_close:
@@ -43,8 +47,9 @@ def test_a_replaced_one_is_closed_when_its_last_holder_lets_go() -> None:
     first, second = served(), served()
     lease = Lease(first)
     one, other = lease.hold(), lease.hold()
-    assert one.__enter__() is other.__enter__() is first
+    assert (one.__enter__(), other.__enter__()) == (first, first)
     lease.swap(second)
+    assert (first.verification.stopped, second.verification.stopped) == (True, False)  # else both read the disk
     with lease.hold() as held:
         assert held is second
     one.__exit__(None, None, None)

@@ -18,6 +18,7 @@ from service.app import create_app
 from service.engine import Engine
 from service.loading import load_engine
 from service.settings import Settings
+from service.verification import Verification
 from tests.processes import environment
 from tests.service.bundles import image_file
 from tests.service.conftest import client_of, ready
@@ -87,6 +88,19 @@ def test_a_file_that_is_not_the_published_one_ends_readiness(
     (line,) = [record.getMessage() for record in caplog.records if record.name == "service.verification"]
     assert line.startswith("no longer ready: ")
     assert PART in line
+
+
+def test_one_of_a_replaced_generation_reports_nothing_more() -> None:
+    go, told = threading.Event(), list[str]()
+
+    def last_file(_: Callable[[], None]) -> None:
+        assert go.wait(SECONDS)
+
+    verification = Verification(last_file, told.append)
+    verification.stop()
+    go.set()
+    verification.close()
+    assert told == ["pending"]
 
 
 def test_with_the_setting_every_file_is_read_before_it_is_ready(
