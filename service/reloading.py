@@ -86,7 +86,8 @@ class Reloading:
     async def _attempt(self) -> bool:
         current = self._workers.lease.current.engine
         generation = await asyncio.to_thread(Bundle(self._settings.bundle).current)
-        if generation.number == current.manifest.number:
+        # A bundle that was deleted and built again begins with the same number.
+        if (generation.number, generation.manifest.parts) == (current.manifest.number, current.manifest.parts):
             generation.close()
             return False
         await self._put_to_use(await asyncio.to_thread(self._opened, generation, current))

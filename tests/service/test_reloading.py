@@ -114,6 +114,18 @@ def test_reload_does_it_at_once_and_says_where_nothing_changed(keyed: Settings) 
         assert version(client) == (2, 28)
 
 
+def test_a_bundle_that_was_built_again_has_the_same_number_and_is_put_to_use(keyed: Settings) -> None:
+    with operated(keyed) as client:
+        Bundle(keyed.bundle).remove([3]).close()
+        Bundle(keyed.bundle).prune()
+        (keyed.bundle / "generations/0002").rename(keyed.bundle / "generations/0001")
+        manifest = keyed.bundle / "generations/0001" / MANIFEST
+        manifest.write_text(replace(Manifest.read(manifest), number=1).to_json())
+        (keyed.bundle / "CURRENT").write_text("0001\n")
+        assert client.post("/admin/reload").json() == {"generation": 1, "swapped": True}
+        assert version(client) == (1, 28)
+
+
 def test_another_network_is_loaded_with_its_generation(keyed: Settings, settings: Settings) -> None:
     app = create_app(keyed)
     with client_of(app, **bearer("secret")) as client:
