@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from model.jpeg import MAX_SCANS, too_many_scans
+from model.jpeg import more_scans, most_scans
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -124,14 +124,14 @@ def decoded(data: bytes, least: int, *, max_pixels: int = MAX_PIXELS) -> Image.I
 def _decoded(data: bytes, least: int, max_pixels: int) -> Image.Image:
     if not data:
         raise BadImage(f"the file is empty; {ACCEPTED}")
-    if too_many_scans(data):
-        raise BadImage(f"a JPEG with more than {MAX_SCANS} scans, which is the limit")
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         if width < 1 or height < 1:
             raise BadImage(f"the image has {width} x {height} pixels")
         if width * height > max_pixels:
             raise TooManyPixels(f"{width} x {height} pixels, more than the limit of {max_pixels:,}")
+        if more_scans(data, most := most_scans(width * height)):
+            raise BadImage(f"a JPEG of {width} x {height} pixels with more than {most} scans, which is the limit")
         image.draft(None, (least, least))  # a JPEG's decoder scales by itself, and then has less to do
         image.load()
         turn = UPRIGHT.get(_orientation(image))

@@ -9,7 +9,6 @@ import pytest
 from service import decoding
 from service.app import create_app
 from service.settings import Settings
-from tests.images import photograph, with_scans
 from tests.service.bundles import image_file
 from tests.service.conftest import ready
 from tests.service.test_problems import problem
@@ -19,9 +18,10 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_image_that_takes_too_long_is_refused_and_the_next_is_answered(settings: Settings) -> None:
-    short = replace(settings, decode_seconds=0.4, max_pixels=20_000_000, decoders=1)
+    short = replace(settings, decode_seconds=0.4, max_bytes=20_000_000, max_pixels=5_000_000, decoders=1)
+    slow = b"P2 3000 1500 255\n" + 4_500_000 * b"9 "  # pixels written out as text take 1.1 s
     with ready(create_app(short)) as client:
-        answer = client.post("/classify", files={"file": with_scans(80, photograph(4000, 5000))})
+        answer = client.post("/classify", files={"file": slow})
         detail = "decoding it takes longer than the limit of 0.4 s"
         assert answer.json() == problem(413, "too-costly", "Too costly to decode", detail)
         assert answer.status_code == 413
