@@ -65,11 +65,12 @@ class Asked:
         method: str = "POST",
         path: str = "/classify",
         chunked: bool = False,
+        written: bytes = b"%d",
         address: str = "192.0.2.1",
         stalls: bool = False,
         reads: bool = True,
     ) -> None:
-        size = str(sum(map(len, parts))).encode()
+        size = written % sum(map(len, parts))
         header = (b"transfer-encoding", b"chunked") if chunked else (b"content-length", size)
         scope = {"type": "http", "method": method, "path": path, "headers": [header], "client": (address, 1)}
         self.events: list[str] = []
@@ -164,6 +165,7 @@ async def test_the_delay_that_is_asked_for_differs() -> None:
         ("POST", "/neighbours", True),
         ("DELETE", "/images/3", True),
         ("GET", "/images/random", True),
+        ("GET", "/images/random\n", True),  # as /images/random%0A arrives
         ("GET", "/images/3", False),
         ("GET", "/readyz", False),
         ("POST", "/admin/reload", False),
@@ -272,6 +274,15 @@ async def test_a_body_that_is_too_large_is_refused(chunked: bool) -> None:
     assert large.events.count("receive") == 3
     assert (large.events[-1], large.events.count("end")) == ("end", 1)
     assert (large.close, service.held) == (True, (0, 0, 0))
+
+
+@pytest.mark.parametrize("written", [b"%d \t", b"0" * 5000 + b"%d"], ids=["spaces", "zeros"])
+@in_loop
+async def test_spaces_and_zeros_hide_no_body(written: bytes) -> None:
+    """The HTTP server accepts them around the number, and hands them on."""
+    large = Service().ask([bytes(600), bytes(600)], written=written)
+    assert await large.answer() == (413, "too-many-bytes")
+    assert large.events[0] == "http.response.start"
 
 
 @pytest.mark.usefixtures("impatient")
