@@ -25,6 +25,8 @@ class MakeKey:
 
 def make_key(config: MakeKey) -> None:
     """Raises Refused, KeysUnusable for a file that the service would not read."""
+    if not config.keys.name:
+        raise Refused(f"--keys {config.keys}: a file is accepted, not a folder")
     key = f"fc7_{secrets.token_urlsafe(32)}"  # 256 bits; the first letters let a scanner for secrets find it
     new = line(config.name, config.roles, key)
     try:
@@ -32,6 +34,8 @@ def make_key(config: MakeKey) -> None:
             _append(config.keys, new)
     except files.AlreadyLocked as error:
         raise Refused(f"{config.keys}: another make_key.py writes it; run this again") from error
+    except OSError as error:
+        raise Refused(f"{config.keys}: cannot be written: {error.strerror}") from error
     print(key)
 
 

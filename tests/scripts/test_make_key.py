@@ -57,6 +57,11 @@ def test_what_cannot_be_done_is_one_line(
     file = tmp_path / "keys"
     expected = "make_key.py: the new line: accepted is NAME ROLES HASH, as scripts/make_key.py writes it\n"
     assert made(monkeypatch, capsys, "--keys", str(file), "--name", "a b") == (2, "", expected)
+    nowhere = tmp_path / "none" / "keys"
+    expected = f"make_key.py: {nowhere}: cannot be written: No such file or directory\n"
+    assert made(monkeypatch, capsys, "--keys", str(nowhere), "--name", "ann") == (2, "", expected)
+    expected = "make_key.py: --keys .: a file is accepted, not a folder\n"
+    assert made(monkeypatch, capsys, "--keys", ".", "--name", "ann") == (2, "", expected)
     file.write_text("ann read\n")
     code, out, error = made(monkeypatch, capsys, "--keys", str(file), "--name", "ann")
     assert (code, out, error[:33]) == (2, "", f"make_key.py: {file}"[:33])

@@ -47,6 +47,7 @@ def test_more_names_are_a_setting() -> None:
         {"Origin": PAGE},  # a browser over http to an address leaves Sec-Fetch-Site out
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:3000"},
+        {"Origin": "http://[::1"},  # no address at all
     ],
 )
 @pytest.mark.parametrize(("method", "path"), [("POST", "/neighbours"), ("POST", "/images"), ("DELETE", "/images/3")])
