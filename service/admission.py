@@ -13,6 +13,7 @@ from service.bodies import Body, Drain, Limits
 from service.errors import Stopping, TooManyBytes, problem
 from service.metrics import Metrics
 from service.places import Places, Visit
+from service.rates import network_of
 from service.settings import Settings
 
 __all__ = ["Admission", "Gate"]
@@ -62,7 +63,7 @@ class Admission:
         size = _size(scope, most)
         if size > most:
             raise TooManyBytes(most)
-        address = scope["client"][0] if scope["client"] else ""
+        address = network_of(scope["client"][0]) if scope["client"] else ""
         return Visit(self._gate.places, address, size, computes=_computes(scope))
 
     async def _serve(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,6 +11,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.metrics import Metrics
+from service.rates import network_of
 
 __all__ = ["Connection", "ConnectionConfig"]
 
@@ -18,7 +19,8 @@ QUIET = 10.0  # seconds for a request's head, or for a client that neither sends
 UNREAD = 20.0  # seconds in which a client must read some of its answer
 CLOSING = 60.0  # seconds in which it must read the rest, once the connection is to be closed
 URL = 8_000  # bytes of an address
-HEADERS = 100  # lines of a head, or after a body in chunks
+HEADERS = 100  # lines of a head and after a body in chunks
+HEAD = 65_536  # bytes of these lines
 SILENT = 65_536  # bytes that bring neither a header nor a part of a body
 PIPELINED = 8  # requests that may wait for the answer to the one before
 FULL = json.dumps(
@@ -57,13 +59,13 @@ class Connection(HttpToolsProtocol):
     def __init__(self, config: ConnectionConfig, *args: Any, **more: Any) -> None:
         super().__init__(config, *args, **more)
         self._address = ""
-        self._silent = self._headers = 0
-        self._state: tuple[str, Any] = ("", None)
+        self._silent = self._headers = self._head = 0
+        self._state: tuple[str, Any, int] = ("", None, 0)
         self._since = 0.0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        config, self._address = self.config, self.client[0] if self.client else ""
+        config, self._address = self.config, network_of(self.client[0]) if self.client else ""
         config.addresses[self._address] += 1
         config.metrics.connections.inc()
         if len(self.connections) > config.most or config.addresses[self._address] > max(1, config.most // 2):
@@ -92,7 +94,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= PIPELINED:
             raise TooMuch
-        self._headers = self._silent = 0
+        self._headers = self._head = self._silent = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -103,7 +105,8 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._silent = 0
         self._headers += 1
-        if self._headers > HEADERS:
+        self._head += len(name) + len(value)
+        if self._headers > HEADERS or self._head > HEAD:
             raise TooMuch
         super().on_header(name, value)
 
@@ -114,9 +117,10 @@ class Connection(HttpToolsProtocol):
 
     def check(self, now: float) -> None:
         """Cut the connection where its client keeps it waiting for too long."""
-        state, most = self._waits()
-        if self._state[0] != state or self._state[1] is not self.cycle:
-            self._state, self._since = (state, self.cycle), now
+        name, most = self._waits()
+        state = name, self.cycle, self.transport.get_write_buffer_size() if name == "unread" else 0
+        if self._state != state:
+            self._state, self._since = state, now
         elif now - self._since > most:
             self.transport.abort()
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 __all__ = ["Rate", "TooManyRequests", "checked", "network_of"]
 
 CALLERS = 10_000  # counted at the same time
+LONGEST = 64  # characters of the name of one
 
 
 class TooManyRequests(HTTPException):
@@ -61,7 +62,7 @@ def network_of(address: str) -> str:
     try:
         found = ip_address(address)
     except ValueError:
-        return address
+        return address[:LONGEST]  # a proxy may forward anything
     if not isinstance(found, IPv6Address):
         return address
     if found.ipv4_mapped:

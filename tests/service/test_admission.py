@@ -229,9 +229,9 @@ async def test_a_slow_body_is_refused_when_twice_as_many_are_inside_as_there_are
 @pytest.mark.usefixtures("impatient")
 @in_loop
 async def test_slow_clients_of_one_address_leave_room_for_those_of_another() -> None:
-    """4,000 bytes in all: 2,000 for the slow ones, 1,000 for those of one address."""
+    """4,000 bytes in all: 2,000 for the slow ones, 1,000 for those of one address, or network of IPv6 addresses."""
     service = Service(replace(SETTINGS, max_in_flight=10))
-    first = [service.ask([bytes(250), bytes(250)], stalls=True) for _ in range(3)]
+    first = [service.ask([bytes(250), bytes(250)], stalls=True, address=f"2001:db8::{i}") for i in range(3)]
     await until(lambda: service.held[2] == 1000 and first[2].task.done())
     assert (await first[2].answer(), first[2].close) == ((503, "busy"), True)
     second = service.ask([bytes(500), bytes(500)], stalls=True, address="192.0.2.2")
