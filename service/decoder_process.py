@@ -113,11 +113,12 @@ class DecoderProcess(asyncio.BufferedProtocol):
             await asyncio.get_running_loop().create_unix_connection(lambda: decoder, sock=ours)
             await ready
         except BaseException:
+            ready.cancel()
             decoder.end()
-            if decoder._transport is None:
-                ours.close()
-                decoder.connection_lost(None)
-            await decoder.ended
+            if decoder._transport:
+                decoder._transport.abort()
+            ours.close()
+            decoder.connection_lost(None)  # uvloop does not call it where `create_unix_connection` was cancelled
             raise
         if decoder.ended.done():
             raise DecoderEnded("it ended when it was ready")
@@ -153,6 +154,8 @@ class DecoderProcess(asyncio.BufferedProtocol):
             self._done(Outcome(outcome), self._buffer[ANSWER.size : self._got])
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
+        if self.ended.done():
+            return
         self.process.kill()
         code = self.process.wait()
         self.ended.set_result(None)
@@ -175,11 +178,11 @@ class DecoderProcess(asyncio.BufferedProtocol):
             self.why = "memory"
             limit = f"{self._limits.memory:,} bytes"
             self._settle(TooCostly(f"decoding it needs more memory than the limit of {limit}"))
-            return  # it ends
         else:
             kind = TooManyPixels if outcome is Outcome.TOO_MANY_PIXELS else BadImage
             self._settle(kind(body.tobytes().decode(errors="replace")))
-        self._freed(self)
+        if self.why == "crash":  # else it ends; out of time, too, though this answer was in the socket already
+            self._freed(self)
 
     def _settle(self, result: "NDArray[np.uint8] | BadImage") -> None:
         if self._timer:
@@ -205,7 +208,10 @@ class DecoderProcess(asyncio.BufferedProtocol):
 
     def _log_printed(self) -> None:
         file = self._printed.fileno()
-        if size := os.fstat(file).st_size:
-            text = os.pread(file, PRINTED, 0).decode(errors="replace")
-            os.ftruncate(file, 0)
-            log.warning("request %s: while it decoded, %d bytes were printed: %r", self._request, size, text)
+        try:
+            if size := os.fstat(file).st_size:
+                text = os.pread(file, PRINTED, 0).decode(errors="replace")
+                os.ftruncate(file, 0)
+                log.warning("request %s: while it decoded, %d bytes were printed: %r", self._request, size, text)
+        except OSError as error:  # the answer is worth more
+            log.warning("request %s: what was printed while it decoded cannot be read: %s", self._request, error)

@@ -65,11 +65,13 @@ class Decoders:
         """End the processes, and refuse what waits for them."""
         starting, decoders = tuple(self._starting), tuple(self._alive)
         self._alive.clear()  # so that none is replaced
+        self._free.clear()
+        self.problem = "the service is stopping"
         for task in starting:
             task.cancel()
         for decoder in decoders:
             decoder.end()
-        self._refuse("the service is stopping")
+        self._refuse(self.problem)
         await asyncio.gather(*starting, *(decoder.ended for decoder in decoders), return_exceptions=True)
 
     async def _turn(self) -> DecoderProcess:
@@ -82,7 +84,7 @@ class Decoders:
         try:
             return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and not turn.exception():
                 self._freed(turn.result())
             raise
 

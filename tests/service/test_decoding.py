@@ -1,9 +1,11 @@
 """A decoder that overruns, takes too much memory or ends costs its own image, and nothing else."""
 
 import asyncio
+import gc
 import io
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -238,6 +240,24 @@ def test_a_client_that_hangs_up_leaves_its_process_to_the_next() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_process_that_is_ended_while_its_answer_is_in_the_socket_gets_no_other_image(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def main() -> None:
+        async with started(1) as decoders:
+            answer = asyncio.create_task(value(decoders.decode(b"1", 8)))
+            await asyncio.sleep(0)
+            (process,) = decoders._alive
+            assert select.select([process._transport.get_extra_info("socket").fileno()], [], [], SECONDS)[0]
+            process._overrun()
+            assert await answer == 1
+            assert await value(decoders.decode(b"2", 8)) == 2
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(asyncio.wait_for(main(), SECONDS))
+
+
 def test_an_upload_that_cannot_be_read_leaves_its_process_to_the_next() -> None:
     class Broken(UploadFile):
         async def read(self, _size: int = -1) -> bytes:
@@ -268,6 +288,24 @@ def test_what_the_libraries_print_is_logged_with_the_request_and_cut(caplog: pyt
 
     with caplog.at_level(logging.WARNING):
         run(main())
+
+
+def test_what_they_print_costs_no_image_where_it_cannot_be_read(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_file: int, _size: int) -> None:
+        raise OSError("the disk")
+
+    async def main() -> None:
+        async with started(1) as decoders:
+            before = decoders.pids
+            for data in (b"print", b"7"):
+                assert await value(decoders.decode(data, 8)) == int(data == b"7") * 7
+            assert decoders.pids == before
+        assert "what was printed while it decoded cannot be read: the disk" in caplog.text
+
+    monkeypatch.setattr(os, "ftruncate", broken)
+    run(main())
 
 
 @pytest.mark.parametrize("command", ["nothing/here", "false"])
@@ -321,9 +359,43 @@ def test_closing_ends_the_processes_and_what_waits_for_them() -> None:
             await asyncio.sleep(0.05)
         with pytest.raises(DecoderEnded):
             await inside
-        with pytest.raises(Busy, match="the service is stopping$"):
-            await waiting
+        for late in (waiting, decoders.decode(b"1", 8)):
+            with pytest.raises(Busy, match="the service is stopping$"):
+                await late
         assert not any(Path(f"/proc/{pid}").exists() for pid in gone)
+
+    run(main())
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_closing_ends_processes_that_are_being_started(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    failures = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        for steps in range(5):
+            decoders = Decoders(1, WIDE, Metrics(), ("sleep", "600"))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await decoders.close()
+        gc.collect()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(asyncio.wait_for(main(), SECONDS))
+    assert not failures
+
+
+def test_a_request_that_is_cancelled_while_it_is_refused_is_cancelled() -> None:
+    async def main() -> None:
+        async with started(1) as decoders:
+            inside, waiting = (asyncio.create_task(decoders.decode(b"sleep", 8)) for _ in range(2))
+            await asyncio.sleep(0)
+            closing = asyncio.create_task(decoders.close())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            await asyncio.gather(inside, closing, return_exceptions=True)
 
     run(main())
 
