@@ -32,8 +32,9 @@ class Database:
             return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file, when nobody reads it."""
+        with self._turn:
+            self._connection.close()
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
