@@ -82,7 +82,7 @@ class Batcher:
         return await self._put(None, job, None)
 
     def close(self) -> None:
-        """Wait for the batch that is answered; what waits is cancelled."""
+        """Wait for the batch that is answered; what waits, or comes later, is cancelled."""
         with self._changed:
             self._closing = True
             for question in self._waiting:
@@ -93,6 +93,8 @@ class Batcher:
     def _put(self, engine: Batches | None, asked: Any, find: Find | None) -> "asyncio.Future[Any]":
         question = Question(engine, asked, find, asyncio.get_running_loop().create_future())
         with self._changed:
+            if self._closing:
+                question.answer.cancel()
             self._waiting.append(question)
             self._metrics.queue_depth.set(len(self._waiting))
             self._changed.notify()
@@ -130,9 +132,9 @@ class Batcher:
             if engine is None:
                 return [(batch[0], batch[0].asked())]
             return list(zip(batch, self._pass(engine, batch), strict=True))
-        except Exception as error:
+        except BaseException as error:  # whatever it is, the thread goes on
             if len(batch) == 1:
-                return [(batch[0], error)]
+                return [(batch[0], _raisable(error))]
         return [answered for question in batch for answered in self._answered([question])]
 
     def _pass(self, engine: Batches, batch: list[Question]) -> list[Answer]:
@@ -166,3 +168,12 @@ class Batcher:
                     question.answer.set_result(answer)
 
         answered[0][0].answer.get_loop().call_soon_threadsafe(hand_over)
+
+
+def _raisable(error: BaseException) -> Exception:
+    """Return what a future can raise. SystemExit, say, would end the event loop, and StopIteration no future takes."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    failure = RuntimeError(f"{type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

@@ -155,6 +155,21 @@ def test_one_that_breaks_a_pass_is_the_only_one_that_fails() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), StopIteration(3), asyncio.CancelledError(3)], ids=repr)
+def test_what_no_future_can_raise_fails_its_question_and_no_other(error: BaseException) -> None:
+    def broken() -> None:
+        raise error
+
+    async def main() -> None:
+        toy = Toy()
+        with batcher() as network:
+            with pytest.raises(RuntimeError, match=f"^{type(error).__name__}: 3$"):
+                await network.run(broken)
+            assert number((await network.ask(toy, 5)).inference.features) == 5
+
+    run(main())
+
+
 def test_a_client_that_hung_up_is_dropped_before_the_network_sees_it() -> None:
     async def main() -> None:
         toy = Toy()
@@ -203,6 +218,8 @@ def test_what_waits_when_it_closes_is_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         await first
+        with pytest.raises(asyncio.CancelledError):
+            await network.ask(toy, 2)
         assert toy.passes == [[0]]
 
     run(main())
