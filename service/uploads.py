@@ -78,12 +78,15 @@ class Uploads:
         self._write([*(row for row in self.rows() if row[0] not in new), *(upload.row for upload in uploads)])
 
     def drop(self, contents: Collection[str]) -> None:
-        """Take images out of the list, then delete their files. Raises OSError."""
+        """Delete the images' files, then take them out of the list. Raises OSError.
+
+        In this order, because a full disk may refuse the list, and because a file that no list names would stay.
+        """
+        for content in contents:
+            (self._folder / content).unlink(missing_ok=True)
         rows = self.rows()
         if len(left := [row for row in rows if row[0] not in contents]) < len(rows):
             self._write(left)
-        for content in contents:
-            (self._folder / content).unlink(missing_ok=True)
 
     def _write(self, rows: Sequence[tuple[str, str, str]]) -> None:
         """Replace the list; without a line there is none, because a list without images is refused."""

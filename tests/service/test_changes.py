@@ -184,11 +184,18 @@ def test_an_unfinished_build_of_another_source_is_not_thrown_away(client: TestCl
         assert building.done == 10
 
 
-def test_an_original_that_a_killed_deletion_left_goes_with_the_next_change(client: TestClient, own: Settings) -> None:
-    sent(client, photo(35), photo(36))
+def test_an_original_that_a_killed_deletion_left_goes_with_the_next_change(
+    client: TestClient, own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent(client, photo(35), photo(36), photo(39))
     Bundle(own.bundle).remove([FIRST]).close()  # killed here
+    with monkeypatch.context() as patch:  # killed before the list was written
+        patch.setattr(Uploads, "rows", lambda _: [])
+        client.delete(f"/images/{FIRST + 1}")
+    assert Upload(photo(36)).content not in {path.name for path in (own.bundle / "uploads").iterdir()}
     assert client.delete("/images/3").status_code == 200
-    assert {path.name for path in (own.bundle / "uploads").iterdir()} == {"images.csv", Upload(photo(36)).content}
+    assert {path.name for path in (own.bundle / "uploads").iterdir()} == {"images.csv", Upload(photo(39)).content}
+    assert [content for content, _, _ in Uploads(own.bundle).rows()] == [Upload(photo(39)).content]
 
 
 def test_a_damaged_list_of_uploads_is_named(client: TestClient, own: Settings) -> None:
