@@ -42,8 +42,9 @@ class Server(uvicorn.Server):
         threading.Thread(target=self._watch, name="stop", daemon=True).start()
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
-        """Begin to stop; a second Ctrl-C does not wait for those inside. (uvicorn's own ends by the same signal.)"""
-        self.force_exit |= self._stopping.is_set() and sig == signal.SIGINT
+        """Begin to stop; a second Ctrl-C ends the process at once. (uvicorn's own ends by the same signal.)"""
+        if self._stopping.is_set() and sig == signal.SIGINT:
+            os._exit(130)  # an orderly end would wait for the network's thread
         self._stopped_by = self._stopped_by or sig
         self._gate.stopping = self.should_exit = True
         self._stopping.set()

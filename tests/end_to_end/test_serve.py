@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from service.stopping import DRAIN
 from tests.end_to_end.served import Served, served, start
 from tests.images import encoded, photograph
 from tests.service.bundles import build
+from tests.waiting import wait_until
 
 MB = 1_000_000
 HEAD = b'--a\r\nContent-Disposition: form-data; name="file"; filename="x.png"\r\n\r\n'
@@ -138,3 +140,24 @@ def test_it_stops_when_told(sent: signal.Signals, code: int, bundle: Path) -> No
         begun = time.monotonic()
         assert server.process.wait(timeout=30) == code
         assert time.monotonic() - begun < 10
+
+
+def test_a_second_ctrl_c_waits_for_nobody(bundle: Path) -> None:
+    with served("--bundle", str(bundle)) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+        head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=a\r\n"
+        client.sendall(head + b"Content-Length: 1000\r\n\r\n")  # and no body
+        wait_until(lambda: b"fc7_requests_admitted 1.0" in fetched(server, "/metrics"))
+        server.process.send_signal(signal.SIGINT)
+        wait_until(lambda: not is_open(server.port))
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(timeout=30) == 130
+        assert time.monotonic() - begun < DRAIN / 2
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
