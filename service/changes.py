@@ -21,6 +21,7 @@ from service.background import step_back
 from service.collection import Added, Collection
 from service.engine import Engine, Inference
 from service.errors import Busy, CannotChange, CollectionBusy, Stopping
+from service.readiness import differing
 from service.reloading import Reloading, without_paths
 from service.settings import Settings
 from service.uploads import Upload
@@ -47,8 +48,11 @@ class Changes:
     async def add(self, uploads: Sequence[Upload]) -> Answers:
         """Add images that were decoded once. Return, in their order, what they are when they can be found.
 
-        Raises CollectionBusy, CannotChange, GenerationRefused, Stopping.
+        Raises CollectionBusy, CannotChange, GenerationRefused, Stopping; CanaryFailed, because their features would be
+        wrong, too.
         """
+        if error := differing(self._workers):
+            raise error
         mine: asyncio.Future[Answers] = asyncio.get_running_loop().create_future()
         self._waiting.append((uploads, mine))
         await self._in_turn(self._add_waiting)
@@ -86,6 +90,7 @@ class Changes:
         except Exception as error:
             for _, answer in waiting:
                 answer.set_exception(error)
+                answer.exception()  # so that it is no error in the log where its client has gone
         else:
             for sent, answer in waiting:
                 answer.set_result([next(found) for _ in sent])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from service.errors import KINDS, CanaryFailed, DamagedIndex, NoDecoder, NotReady
 from service.workers import Workers
 
-__all__ = ["damaged", "state", "unready"]
+__all__ = ["damaged", "differing", "state", "unready"]
 
 
 def damaged(workers: Workers) -> DamagedIndex | None:
@@ -23,7 +23,7 @@ def _unasked(workers: Workers) -> NotReady | None:
     return NotReady("the network and the index are loaded; whether they fit is still being found out")
 
 
-def _differing(workers: Workers) -> CanaryFailed | None:
+def differing(workers: Workers) -> CanaryFailed | None:
     if workers.lease.current.canaries.failed:
         return CanaryFailed(
             "images of the index no longer give the features that are indexed: the network or the decoding has "
@@ -37,7 +37,7 @@ def _decoderless(workers: Workers) -> NoDecoder | None:
     return None if why is None else NoDecoder(why)
 
 
-REASONS: tuple[Callable[[Workers], Exception | None], ...] = (damaged, _differing, _decoderless, _unasked)
+REASONS: tuple[Callable[[Workers], Exception | None], ...] = (damaged, differing, _decoderless, _unasked)
 
 
 def unready(workers: Workers | None) -> Exception | None:

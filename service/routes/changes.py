@@ -10,6 +10,7 @@ from service import deps, schemas
 from service.collection import Added
 from service.errors import (
     BadParameter,
+    CanaryFailed,
     CannotChange,
     CollectionBusy,
     DamagedIndex,
@@ -36,7 +37,9 @@ Label = Annotated[str, Form(max_length=LONGEST, description="name of the class o
 router = APIRouter(tags=["images"], form_limits={"max_files": MOST, "max_fields": 16, "max_part_size": 4096})
 
 
-@router.post("/images", responses=CHANGED | documented(TooManyBytes), summary="Add images to the collection")
+@router.post(
+    "/images", responses=CHANGED | documented(TooManyBytes, CanaryFailed), summary="Add images to the collection"
+)
 async def add(
     files: Files, engine: deps.EngineDep, workers: deps.WorkersDep, changes: deps.ChangesDep, label: Label = ""
 ) -> schemas.Added:

@@ -1,6 +1,8 @@
 """Images come into the collection and leave it while it is served."""
 
+import asyncio
 import errno
+import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +25,8 @@ from scripts.build_index import Config, job
 from scripts.indexing.shrinking import missing
 from service import collection, reloading
 from service.app import create_app
+from service.changes import Changes
+from service.errors import GenerationRefused
 from service.growing import finished
 from service.keys import line
 from service.settings import Settings
@@ -32,6 +37,7 @@ from tests.index.blocks import collection as another
 from tests.service.bundles import image_file
 from tests.service.conftest import client_of
 from tests.service.doors import bearer, write
+from tests.service.test_canaries import disturbed, other_network
 from tests.waiting import SECONDS, wait_until
 
 FIRST = 30  # the image id of what is added first
@@ -284,6 +290,47 @@ def test_the_last_image_stays(client: TestClient, own: Settings) -> None:
     Bundle(own.bundle).remove(others).close()
     answer = client.delete(f"/images/{last}")
     assert answer.json()["detail"] == "nothing is changed: no image would be left; a collection has at least one"
+
+
+def test_a_network_that_has_changed_adds_nothing(own: Settings) -> None:
+    app = create_app(own, lambda settings: other_network(settings, disturbed(0.5)))
+    with client_of(app, **bearer("secret")) as client:
+        wait_until(lambda: client.get("/readyz").json().get("type") == "urn:fc7:problem:canary-failed")
+        answer = sent(client, photo(40))
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:fc7:problem:canary-failed")
+        assert client.delete("/images/3").status_code == 409  # and the new generation is refused: its canaries fail
+    assert not (own.bundle / "uploads").exists() or not list((own.bundle / "uploads").iterdir())
+
+
+def test_an_error_for_a_client_that_has_gone_is_not_logged(own: Settings) -> None:
+    logged = list[Any]()
+
+    class Refusing:
+        def __init__(self) -> None:
+            self.go = asyncio.Event()
+
+        async def reload(self) -> bool:
+            await self.go.wait()
+            raise GenerationRefused("none")
+
+    async def leave() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+        current: Any = SimpleNamespace(canaries=SimpleNamespace(failed=False))
+        workers: Any = SimpleNamespace(lease=SimpleNamespace(current=current))
+        reloading: Any = Refusing()
+        changes = Changes(workers, reloading, own)
+        adding = asyncio.create_task(changes.add([Upload(photo(41))]))
+        await asyncio.sleep(0.01)
+        adding.cancel()
+        await asyncio.gather(adding, return_exceptions=True)
+        reloading.go.set()
+        await asyncio.sleep(0.01)
+        del adding
+        gc.collect()
+        await changes.close()
+
+    asyncio.run(leave())
+    assert not logged
 
 
 def test_without_keys_and_without_the_role_nobody_changes_it(own: Settings) -> None:
