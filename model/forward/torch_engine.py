@@ -4,6 +4,7 @@ float32 means float32 on a GPU, too (precision.py). bfloat16 means weights and a
 converted once.
 """
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from model.precision import full_float32, use_bf16
 __all__ = ["TorchForward", "network_of"]
 
 Outputs = tuple[Tensor, Tensor]
+
+ONE = threading.Lock()  # a service that loads a network beside another uses both: `full_float32` is for one at a time
 
 
 def network_of(checkpoint: Checkpoint) -> AlexNet:
@@ -62,7 +65,7 @@ class TorchForward:
 
     def __call__(self, x: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """float32 (B, 3, C, C), B >= 1 -> logits (B, classes) and the last hidden layer after ReLU (B, F)."""
-        with torch.inference_mode(), full_float32(repeatable=True):
+        with ONE, torch.inference_mode(), full_float32(repeatable=True):
             logits, features = self._outputs(x.to(self._type))
             return logits.float().cpu().numpy(), features.float().cpu().numpy()
 

@@ -1,7 +1,10 @@
 """float32 is float32 wherever networks compute, the flags are put back, and "the same bits" is refused or meant."""
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from model.train.step import Learner
 from tests.model.test_checkpoint import made
 from tests.model.test_embed import random_images
 from tests.model.train.tasks import fresh, task
+from tests.waiting import SECONDS
 
 CPU = torch.device("cpu")
 CUDNN: Any = torch.backends.cudnn  # its stubs lack `conv`
@@ -134,3 +138,32 @@ def test_bfloat16_only_where_the_device_computes_in_it(monkeypatch: pytest.Monke
         assert use_bf16("auto", CPU) is capable
         assert use_bf16("bf16", CPU)
         assert not use_bf16("fp32", CPU)
+
+
+@pytest.mark.usefixtures("tf32")
+def test_two_networks_in_two_threads_both_compute_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a service loads one while it answers with another."""
+    first, second = (Embedder(made(), "cpu", "torch") for _ in range(2))
+    begun, seen = {first: threading.Event(), second: threading.Event()}, []
+
+    def pass_of(embedder: Embedder, other: Embedder, seconds: float) -> None:
+        outputs = embedder.forward._outputs  # type: ignore[attr-defined]
+
+        def wait(x: Tensor) -> tuple[Tensor, Tensor]:
+            begun[embedder].set()
+            begun[other].wait(seconds)
+            time.sleep(seconds / 10)  # the other one ends
+            seen.append(flags())
+            found: tuple[Tensor, Tensor] = outputs(x)
+            return found
+
+        monkeypatch.setattr(embedder.forward, "_outputs", wait)
+
+    pass_of(first, second, 0.1)
+    pass_of(second, first, 1.0)
+    with ThreadPoolExecutor(2) as threads:
+        one = threads.submit(first, random_images(1))
+        assert begun[first].wait(SECONDS)
+        for done in (one, threads.submit(second, random_images(1))):
+            done.result()
+    assert seen == [("ieee", "ieee", True)] * 2
