@@ -101,6 +101,8 @@ class Reloading:
                     f"generation {generation.number} needs about {wants / GIB:.2f} GiB beside the one in use, "
                     f"{free / GIB:.2f} GiB are available: restart the service to load it alone"
                 )
+            if self._workers.lease.current.verification.damaged:
+                generation.verify()  # first, because the new one may share the damaged file
         except BaseException:
             generation.close()
             raise

@@ -126,6 +126,26 @@ def test_a_bundle_that_was_built_again_has_the_same_number_and_is_put_to_use(key
         assert version(client) == (1, 28)
 
 
+def test_a_generation_that_shares_a_damaged_file_is_refused_and_a_whole_one_heals(
+    keyed: Settings, settings: Settings
+) -> None:
+    (features,) = (keyed.bundle / "generations/0001/segments").glob("*/features.npy")
+    features.chmod(0o600)
+    with features.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"\1")
+    with client_of(create_app(keyed), **bearer("secret")) as client:
+        wait_until(lambda: client.get("/readyz").json().get("type") == "urn:fc7:problem:damaged-index")
+        Bundle(keyed.bundle).remove([3]).close()
+        answer = client.post("/admin/reload")
+        assert answer.status_code == 409
+        assert "features.npy: not the file that was published" in answer.json()["detail"]
+        assert client.get("/readyz").json()["type"] == "urn:fc7:problem:damaged-index"
+        rebuilt(keyed.bundle, settings.bundle.parent / "images", network(1))
+        assert client.post("/admin/reload").json() == {"generation": 3, "swapped": True}
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+
+
 def test_another_network_is_loaded_with_its_generation(keyed: Settings, settings: Settings) -> None:
     app = create_app(keyed)
     with client_of(app, **bearer("secret")) as client:
