@@ -209,7 +209,7 @@ class Unavailable(Problem):
 
 
 class Failed(Problem):
-    """Something went wrong in the service."""
+    """Something went wrong in the service, or what answered is not the service."""
 
 
 def _kind(name: str, status: int) -> type[Problem]:
@@ -287,10 +287,15 @@ class Call(Generic[T]):
     options: Mapping[str, Any]  # of httpx
 
     def answer(self, response: httpx.Response) -> T:
-        """Raises Problem."""
+        """Raises Problem, also where the answer is not the service's, as a proxy's page is not."""
         if not response.is_success:
             raise _refusal(response)
-        return self.read(response)
+        try:
+            return self.read(response)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            detail = f"the answer to {self.method} {self.path} is not one of this service: {response.text[:200]}"
+            document = {"type": "about:blank", "title": "Not understood", "detail": detail}
+            raise Failed({**document, "status": response.status_code}) from error
 
 
 def _call(method: str, path: str, read: Callable[[httpx.Response], T], **options: Any) -> Call[T]:
@@ -344,7 +349,9 @@ def _neighbours_of_vector(
     vector: Sequence[float] | bytes, *, k: int = 6, exactness: Exactness = "certified", label: str | None = None
 ) -> Call[Neighbourhood]:
     """As neighbours, for an embedding: 4096 numbers, or what embed_bytes returns."""
-    body: dict[str, Any] = {"json": {"embedding": list(vector)}}
+    body: dict[str, Any] = {
+        "json": {"embedding": [float(number) for number in vector]}
+    }  # JSON has none of NumPy's numbers
     if isinstance(vector, bytes):
         body = {"content": vector, "headers": {"Content-Type": OCTETS}}
     parameters = _known(k=k, exactness=exactness, label=label)
@@ -495,7 +502,7 @@ class Client(_Routes):
             attempt += 1
             try:
                 response = self._http.request(call.method, call.path, **call.options)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 raise Unreachable(f"{self._http.base_url}: {error or type(error).__name__}") from error
             if (seconds := self._patience.pause(response, attempt)) is None:
                 return call.answer(response)
@@ -532,7 +539,7 @@ class AsyncClient(_Routes):
             attempt += 1
             try:
                 response = await self._http.request(call.method, call.path, **call.options)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 raise Unreachable(f"{self._http.base_url}: {error or type(error).__name__}") from error
             if (seconds := self._patience.pause(response, attempt)) is None:
                 return call.answer(response)

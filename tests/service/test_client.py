@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from service import client as module
@@ -147,6 +148,27 @@ def test_a_refusal_that_is_no_problem_document_is_told_too() -> None:
     for error, _ in both(lambda fc7: fc7.version(), httpx.Response(502, text=page)):
         assert isinstance(error, module.Failed)
         assert (error.type, error.status, str(error)) == ("about:blank", 502, f"HTTP 502: {page}")
+
+
+@pytest.mark.parametrize("answer", [{"text": "<h1>Log in</h1>"}, {"json": ["a list"]}, {"json": {"version": "1"}}])
+def test_an_answer_that_is_not_the_services_is_a_problem(answer: dict[str, Any]) -> None:
+    for error, _ in both(lambda fc7: fc7.version(), httpx.Response(200, **answer)):
+        assert isinstance(error, module.Failed)
+        assert str(error).startswith("Not understood: the answer to GET /version is not one of this service: ")
+
+
+def test_an_answer_that_cannot_be_read_is_none() -> None:
+    def garbage(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip"))
+
+    with Client("http://fc7", transport=httpx.MockTransport(garbage)) as fc7, pytest.raises(Unreachable):
+        fc7.version()
+
+
+def test_a_vector_of_numpy_is_sent() -> None:
+    vector = np.array([0.5, 2.0], np.float32)
+    for _, seen in both(lambda fc7: fc7.neighbours_of_vector(vector), busy(None)):
+        assert json.loads(seen[0].content) == {"embedding": [0.5, 2.0]}
 
 
 def test_a_service_that_does_not_answer_is_unreachable() -> None:
