@@ -45,7 +45,7 @@ def packed(
         "kind": kind,
         "images": len(ids),
         "first_id": int(ids[0]),
-        "labels": [classes[label] for label in named if label >= 0],
+        "labels": [classes[label] for label in named if label >= 0][:UNLABELLED],
     }
     places = places - int(named[0] < 0)  # those without a label are the first of `named`
     text = json.dumps(head).encode()

@@ -70,6 +70,16 @@ def test_an_index_without_a_map_says_how_to_make_one(client: TestClient) -> None
     assert "--map umap" in detail
 
 
+def test_labels_beyond_the_largest_number_are_not_told() -> None:
+    many = UNLABELLED + 2
+    names = [f"label {i}" for i in range(many)]
+    head, _, _, labels = unpacked(
+        packed("pca", 1, np.arange(many), np.zeros((many, 2), np.float32), np.arange(many), names)
+    )
+    assert head["labels"] == names[:UNLABELLED]  # the page takes what has a higher number for an image without one
+    assert labels[-3:].tolist() == [UNLABELLED - 1, UNLABELLED, UNLABELLED]
+
+
 @pytest.mark.parametrize(
     ("of_images", "expected"),
     [([1, -1, 0], ["b", None, "a"]), ([-1, -1, -1], [None, None, None]), ([2, 0, 2], ["c", "a", "c"])],
