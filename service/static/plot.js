@@ -46,7 +46,8 @@ export function createPlot(canvas, options) {
   if (extensions.length < EXTENSIONS.length) throw new Error("This device's WebGL is too old for the map");
   const regl = createRegl({ gl, extensions, cachedCode: programs });
   const renderer = createRenderer({ regl, canvas: drawing });
-  const plot = createScatterplot({ canvas, renderer, actionKeyMap: {}, deselectOnDblClick: false, ...options });
+  const fixed = { actionKeyMap: {}, deselectOnDblClick: false, spatialIndexUseWorker: false }; // the policy forbids its worker
+  const plot = createScatterplot({ canvas, renderer, ...fixed, ...options });
   new ResizeObserver(() => {
     if (!canvas.clientWidth) return; // the view is hidden
     renderer.resize(canvas.clientWidth, canvas.clientHeight);

@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from service.map import packed
 from service.page import FOLDER
 from tests.end_to_end.vendoring import programs
 
@@ -113,6 +115,15 @@ def test_the_keyboard_is_enough_on_the_map(mapped: Page) -> None:
     mapped.keyboard.press("Enter")
     expect(mapped).to_have_url(re.compile(r"/#/image/\d+$"))
     expect(mapped.locator("#search-title")).to_be_focused()  # what had the focus is hidden now
+
+
+def test_a_million_images_are_drawn(page: Page, address: str) -> None:
+    n = 1_000_000  # from here on the library would start a worker, which the policy forbids
+    places = np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
+    data = packed("umap", 1, np.arange(n), places, np.full(n, -1), [])
+    page.route("**/map", lambda route: route.fulfill(body=data, content_type="application/octet-stream"))
+    page.goto(f"{address}/#/map")
+    expect(page.locator("#map-about")).to_contain_text("1,000,000 images", timeout=60_000)
 
 
 def test_an_index_without_a_map_says_how_to_make_one(page: Page, without_labels: str) -> None:
