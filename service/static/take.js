@@ -45,14 +45,16 @@ function taken(files, otherwise) {
 async function openCamera() {
   try {
     if (!navigator.mediaDevices) throw Object.assign(new Error(), { name: "NoMedia" });
-    element("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    closeCamera(); // the button was pressed twice
+    element("video").srcObject = stream;
   } catch (error) {
     const insecure = "A browser gives the camera to pages on this machine or over HTTPS only";
     const why = error.name === "NoMedia" ? insecure : REFUSALS[error.name] ?? error.message;
     complain(Object.assign(new Error(why), { title: "No camera" }));
     return;
   }
-  element("camera-dialog").showModal();
+  if (!element("camera-dialog").open) element("camera-dialog").showModal();
 }
 
 function closeCamera() {
@@ -62,6 +64,7 @@ function closeCamera() {
 
 function shoot() {
   const video = element("video");
+  if (!video.videoWidth) return; // it shows nothing yet
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
   canvas.getContext("2d").drawImage(video, 0, 0);
