@@ -41,6 +41,7 @@ export async function ask({ kind, id, settings }) {
   }
   say("Looking …");
   await during(element("answer"), async (signal) => {
+    if (upload) await readable(upload.file);
     const form = new FormData();
     if (upload) form.append("file", upload.file);
     else form.append("image_id", id);
@@ -55,6 +56,14 @@ export async function ask({ kind, id, settings }) {
     const question = { kind, id: Number(id), k, settings, image: upload?.blob ?? `images/${id}`, file: upload?.file.name };
     show(answer, question, took);
     remember(answer, question);
+  });
+}
+
+/** Throws in words where the browser cannot read a file: a request with it would only fail, as if nobody answered. */
+async function readable(file) {
+  await file.slice(0, 1).arrayBuffer().catch(() => {
+    const why = new Error("It is a folder, or it has been changed or moved since it was chosen. Choose it again");
+    throw Object.assign(why, { title: "This file cannot be read", status: 400 });
   });
 }
 

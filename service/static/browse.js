@@ -8,18 +8,22 @@ import { element, file, made, plural, whole } from "./words.js";
 
 const PAGE = 60; // images
 
-let shown = null; // { label, next }: what is in the grid
+let shown = null; // { label, next, failed }: what is in the grid, and whether the page after it did not come
 
 export function listen() {
   element("browse-label").addEventListener("change", ({ target }) => go(address("browse", { label: target.value })));
   element("more").addEventListener("click", () => more());
+  addEventListener("generation", () => (shown = null)); // the collection is another one
 }
 
 export async function browse({ settings: { label } }) {
   calm();
   document.title = "Browse · fc7";
   choices(element("browse-label"), "All labels").then(() => choose(element("browse-label"), label)).catch(complain);
-  if (shown?.label === label && element("grid").children.length) return; // as it was left
+  if (shown?.label === label && element("grid").children.length) {
+    if (shown.failed) await more();
+    return; // as it was left
+  }
   shown = { label, next: null };
   element("grid").replaceChildren();
   element("more").hidden = true;
@@ -27,8 +31,9 @@ export async function browse({ settings: { label } }) {
 }
 
 async function more() {
-  const { label, next } = shown;
-  await during(element("grid"), async (signal) => {
+  const before = shown;
+  const { label, next } = before;
+  before.failed = !(await during(element("grid"), async (signal) => {
     const query = new URLSearchParams({ limit: PAGE, ...(label && { label }), ...(next !== null && { after: next }) });
     const page = await json(`images?${query}`, { signal });
     const first = element("grid").children.length;
@@ -39,7 +44,7 @@ async function more() {
     element("browse-count").textContent = `${whole.format(count)} of ${plural(page.total, "image")}`;
     say(`${whole.format(count)} of ${plural(page.total, "image")}.`);
     if (first) element("grid").children[first]?.firstChild.focus(); // the button was at the end: go on there
-  });
+  }));
 }
 
 function item({ image_id: imageId, name, label, thumbnail }) {

@@ -7,7 +7,7 @@ import * as browsing from "./browse.js";
 import { choices, choose, forget } from "./labels.js";
 import * as mapping from "./map.js";
 import { say } from "./notices.js";
-import { json } from "./service.js";
+import { json, leave } from "./service.js";
 import { listen as listenForImages } from "./take.js";
 import { element } from "./words.js";
 
@@ -15,6 +15,7 @@ const VIEWS = ["search", "browse", "map"];
 
 async function follow() {
   const wanted = parsed();
+  leave(); // a late answer to what was asked before would say something else than the address
   const changed = show(wanted.view);
   if (wanted.view === "browse") await browsing.browse(wanted);
   else if (wanted.view === "map") await mapping.map(wanted);

@@ -2,6 +2,8 @@
 
 import { element, made, sentence } from "./words.js";
 
+const SENDABLE = /^[!-~]+$/; // in a header
+
 let waitingForKey = null; // a promise of the key that the user types
 
 /** Say something to a screen reader. */
@@ -42,8 +44,10 @@ export async function countdown(reason, seconds, signal) {
   }
 }
 
-function pause(seconds, signal) {
+/** Wait. Rejects when the signal says that nobody waits any more. */
+export function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
     const timer = setTimeout(resolve, 1000 * seconds);
     signal?.addEventListener("abort", () => {
       clearTimeout(timer);
@@ -63,6 +67,7 @@ export function keyFromUser(why) {
       event.preventDefault();
       const key = element("key").value.trim();
       if (!key) return;
+      if (!SENDABLE.test(key)) return (element("key-why").textContent = "A key has no spaces, and no letters but a to z.");
       element("key").value = "";
       form.hidden = true;
       waitingForKey = null;

@@ -1,15 +1,19 @@
 // Requests to the service: with its key where it wants one, and again while it is busy.
 
-import { complain, countdown, keyFromUser } from "./notices.js";
+import { complain, countdown, keyFromUser, pause } from "./notices.js";
 
 const TRIES = 60; // of one request, while the service is loading or busy
 const BUSY = [429, 503];
 
 let key = sessionStorage.getItem("key"); // of this tab; nothing is kept when it is closed
 
-/** Resolves to the answer of a route. A problem+json answer is thrown as an Error with its title and detail. */
+/**
+ * Resolves to the answer of a route. A problem+json answer is thrown as an Error with its title and detail. While the
+ * service is busy, a request with a signal, which is a question, shows that it waits; others wait out of sight.
+ */
 export async function asked(route, options = {}, tries = TRIES) {
-  const headers = key ? { ...options.headers, Authorization: `Bearer ${key}` } : options.headers;
+  const sent = key;
+  const headers = sent ? { ...options.headers, Authorization: `Bearer ${sent}` } : options.headers;
   let response;
   try {
     response = await fetch(route, { ...options, headers });
@@ -19,14 +23,15 @@ export async function asked(route, options = {}, tries = TRIES) {
   }
   if (response.ok) return response;
   const problem = await response.json().catch(() => ({}));
-  const seconds = response.headers.get("Retry-After"); // null where waiting would not help
+  const seconds = Number(response.headers.get("Retry-After")); // 0 where waiting would not help, NaN for a date
   if (response.status === 401) {
-    key = await keyFromUser(problem.detail ?? "This service asks for a key");
+    if (sent === key) key = await keyFromUser(problem.detail ?? "This service asks for a key"); // else there is a newer one
     sessionStorage.setItem("key", key);
     return asked(route, options, tries);
   }
-  if (BUSY.includes(response.status) && seconds && tries > 0) {
-    await countdown(problem.detail ?? "The service is busy", Number(seconds), options.signal);
+  if (BUSY.includes(response.status) && seconds > 0 && tries > 0) {
+    if (options.signal) await countdown(problem.detail ?? "The service is busy", seconds, options.signal);
+    else await pause(seconds);
     return asked(route, options, tries - 1);
   }
   const title = problem.title ?? `Error ${response.status}`;
@@ -41,24 +46,31 @@ export async function json(route, options) {
 /** Show an image of the service or a blob, and the pixels of a small one sharp. An image itself can send no key. */
 export async function showImage(image, address) {
   image.onload = () => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= 64);
+  image.dataset.address = address;
   if (!key || address.startsWith("blob:")) {
     if (image.getAttribute("src") !== address) image.src = address;
     return;
   }
-  image.dataset.address = address;
-  const response = await asked(address).catch(() => null);
-  if (!response || image.dataset.address !== address) return; // another one is wanted meanwhile
-  const blob = URL.createObjectURL(await response.blob());
+  const data = await asked(address).then((response) => response.blob()).catch(() => null);
+  if (image.dataset.address !== address) return; // another one is wanted meanwhile
+  if (!data) return image.removeAttribute("src"); // no image is better than the one before
+  const blob = URL.createObjectURL(data);
   image.addEventListener("load", () => URL.revokeObjectURL(blob), { once: true });
   image.src = blob;
 }
 
-let newest = new AbortController(); // a new question aborts the one before it
+let newest = new AbortController(); // of the latest question
+
+/** End the question that is under way: the address asks something else. */
+export function leave() {
+  newest.abort();
+  newest = new AbortController();
+}
 
 /** Run one question: the latest wins, `region` is busy meanwhile, a problem is shown. Resolves to whether it worked. */
 export async function during(region, question) {
-  newest.abort();
-  const mine = (newest = new AbortController());
+  leave();
+  const mine = (region.question = newest);
   region.setAttribute("aria-busy", "true");
   try {
     await question(mine.signal);
@@ -68,6 +80,6 @@ export async function during(region, question) {
     if (mine === newest) complain(error, error.status < 500 ? null : again); // what was refused will be again
     return false;
   } finally {
-    if (mine === newest) region.setAttribute("aria-busy", "false");
+    if (mine === region.question) region.setAttribute("aria-busy", "false");
   }
 }

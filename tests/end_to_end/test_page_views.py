@@ -71,6 +71,8 @@ def test_the_nearest_of_one_label_are_asked_for(page: Page, address: str) -> Non
 
 
 def test_an_index_that_was_swapped_is_described_anew(page: Page, address: str) -> None:
+    page.goto(f"{address}/#/browse")
+    expect(page.locator("#grid img")).to_have_count(29)
     page.goto(f"{address}/#/image/3")
     expect(page.locator("#near-title")).to_have_text("Nearest of 29 images")
     expect(page.locator("#among option")).to_have_count(4)
@@ -83,6 +85,8 @@ def test_an_index_that_was_swapped_is_described_anew(page: Page, address: str) -
     page.go_back()
     asked_about(page, 3)
     expect(page.locator("#among option")).to_have_count(5)
+    with page.expect_request(re.compile(r"/images\?limit=")):
+        page.get_by_role("link", name="Browse").click()
 
 
 def changed(route: Route, change: Callable[[dict[str, Any]], object]) -> None:
