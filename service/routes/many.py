@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from index import NoSuchLabel
 from service import asking, deps, schemas
-from service.errors import BadParameter, Busy, DamagedIndex, NotReady, TooManyBytes, described, documented
+from service.errors import KINDS, BadParameter, Busy, DamagedIndex, NotReady, TooManyBytes, described, documented
 
 __all__ = ["router"]
 
@@ -78,7 +78,11 @@ async def embed(files: Files, engine: deps.EngineDep, workers: deps.WorkersDep) 
 
 
 async def _each(files: Sequence[UploadFile], answer: Callable[[UploadFile], Awaitable[A]]) -> schemas.Many[A]:
-    """Answer for all files side by side. What one of them raises is its own problem."""
+    """Answer for all files side by side. What one of them raises is its own problem.
+
+    Searches that read all rows have few places (--max-slow), which files of one request may take from each other: those
+    that found none are asked again one by one, so that each has the status that it has alone.
+    """
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(file: UploadFile) -> schemas.Result[A]:
@@ -91,4 +95,9 @@ async def _each(files: Sequence[UploadFile], answer: Callable[[UploadFile], Awai
                     logging.getLogger(__name__).exception("one of several images failed")
                 return schemas.Result(status=problem.status, answer=None, problem=problem)
 
-    return schemas.Many(results=await asyncio.gather(*map(one, files)))
+    results = await asyncio.gather(*map(one, files))
+    for place, result in enumerate(results):
+        if result.problem and result.problem.type == KINDS[Busy].type:
+            await files[place].seek(0)
+            results[place] = await one(files[place])
+    return schemas.Many(results=results)

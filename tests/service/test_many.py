@@ -1,10 +1,13 @@
 """Several files in one request: each has the answer or the problem that it has alone."""
 
+import time
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from service.engine import Engine
+from service.workers import Workers
 from tests.service.bundles import image_file
 from tests.service.test_answers import STRANGE, upload
 from tests.service.test_problems import bad_parameter, problem
@@ -67,11 +70,42 @@ def test_what_all_files_have_in_common_is_refused_once(client: TestClient) -> No
     assert (unknown.status_code, unknown.json()) == (404, problem(404, "no-such-label", "No such label", detail))
 
 
+def test_hard_searches_of_one_request_do_not_refuse_each_other(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Engine.slow
+
+    def slower(self: Engine, *asked: Any) -> Any:
+        time.sleep(0.05)
+        return slow(self, *asked)
+
+    monkeypatch.setattr(Engine, "find_all", lambda _, features, __: ([None] * len(features), 0.0))
+    monkeypatch.setattr(Engine, "slow", slower)
+    results = client.post("/neighbours/many", files=several(*map(image_file, range(10)))).json()["results"]
+    assert [result["status"] for result in results] == [200] * 10
+    assert [result["answer"]["exactness"] for result in results] == ["exact"] * 10
+
+
+def test_few_files_of_a_request_are_worked_on_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, inside, most = Workers.decode, 0, 0
+
+    async def counted(self: Workers, *asked: Any) -> Any:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        try:
+            return await decode(self, *asked)
+        finally:
+            inside -= 1
+
+    monkeypatch.setattr(Workers, "decode", counted)
+    client.post("/classify/many", files=several(*[image_file(0)] * 32))
+    assert most == 8
+
+
 def test_a_failure_of_the_service_is_one_files_too(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from service.workers import Workers
-
     decode, count = Workers.decode, 0
 
     async def failing(self: Workers, *asked: Any) -> Any:
