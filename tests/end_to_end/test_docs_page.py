@@ -53,6 +53,7 @@ def sent(block: Locator) -> str:
 @pytest.mark.parametrize("operation", FORMS)
 def test_every_field_of_a_form_is_shown(operation: str, docs: Page) -> None:
     fields = opened(docs, operation).locator("tr[data-property-name]")
+    expect(fields).to_have_count(len(FORMS[operation]))  # they are drawn after the button
     names = [field.get_attribute("data-property-name") for field in fields.all()]
     assert names == FORMS[operation]
 
