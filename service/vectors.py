@@ -12,13 +12,14 @@ __all__ = ["BODY", "OCTETS", "read_vector"]
 
 OCTETS, JSON = "application/octet-stream", "application/json"
 LIMIT = 131_072  # bytes of a body: 32 for each of 4096 numbers
+LARGEST = 1e15  # beyond any embedding; sums of 4096 squares, and the last layer's sums, are finite in float32
 
 
 class Vector(BaseModel):
     """An embedding that is sent."""
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"example": {"embedding": [0.0, 1.25, 0.0, 0.5]}})
-    embedding: list[float] = Field(description="4096 finite numbers, as /embed gives them")
+    embedding: list[float] = Field(description="4096 numbers from -1e15 to 1e15, as /embed gives them")
 
 
 BODY = {  # of the route in OpenAPI, which FastAPI cannot tell from a function that reads the body itself
@@ -43,6 +44,8 @@ async def read_vector(request: Request, width: int) -> NDArray[np.float32]:
         raise _refused(f"{width} numbers are accepted, not {len(found)}")
     if not np.isfinite(found).all():
         raise _refused("finite float32 numbers are accepted, not infinite ones or NaN")
+    if np.abs(found).max(initial=0.0) > LARGEST:
+        raise _refused(f"numbers from {-LARGEST:g} to {LARGEST:g} are accepted")
     return found
 
 

@@ -52,6 +52,14 @@ def test_json_that_is_no_embedding_is_named(body: Any, field: str, message: str,
     assert (answer.status_code, answer.json()) == (422, bad_parameter(field, message))
 
 
+def test_the_largest_numbers_that_are_accepted_are_answered(client: TestClient) -> None:
+    for vector in (np.full(4096, 1e15, "<f4"), np.tile(np.array([1e15, -1e15], "<f4"), 2048)):
+        for how in ("certified", "measured"):
+            found = client.post(ROUTE, params={"exactness": how}, content=vector.tobytes(), headers=OCTETS).json()
+            assert found["predictions"][0]["probability"] == 1
+            assert np.isfinite([one["distance"] for one in found["neighbours"]]).all()
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 def test_json_numbers_must_be_finite(number: str, client: TestClient) -> None:
     body = f'{{"embedding": [{", ".join([number] * 4096)}]}}'
@@ -67,6 +75,7 @@ def test_json_numbers_must_be_finite(number: str, client: TestClient) -> None:
         (bytes(4 * 4096 - 1), "whole float32 numbers of four bytes are accepted, not 16383 bytes"),
         (bytes(8 * 4096), "4096 numbers are accepted, not 8192"),
         (np.full(4096, np.nan, "<f4").tobytes(), "finite float32 numbers are accepted, not infinite ones or NaN"),
+        (np.tile(np.array([3e38, -3e38], "<f4"), 2048).tobytes(), "numbers from -1e+15 to 1e+15 are accepted"),
     ],
 )
 def test_bytes_that_are_no_embedding_are_named(body: bytes, message: str, client: TestClient) -> None:
