@@ -53,6 +53,8 @@ class Generation:
         self.segments = tuple(Segment(path / folder(name)) for name in manifest.segments)
         self.removed, self.ids = self._ids()  # (m,) and (n,) int64, ascending
         self.catalogue = Catalogue(path / CATALOGUE, self.segments)
+        has_map = self.layout.map != "none"
+        self._map: NDArray[np.float32] | None = mapped_array(path / MAP, np.float32, 2) if has_map else None
         self._labels: Labels | None = None
         self._reading_labels = threading.Lock()
 
@@ -83,12 +85,9 @@ class Generation:
 
     def positions(self) -> NDArray[np.float32] | None:
         """Return positions in the plane (n, 2), in the order of `ids`; None without a map. Raises BadBundle."""
-        if self.layout.map == "none":
-            return None
-        mapped: NDArray[np.float32] = mapped_array(self.path / MAP, np.float32, 2)
-        if mapped.shape != (len(self.ids), 2):
-            raise BadBundle(f"{self.path / MAP}: {mapped.shape} positions of {len(self.ids)} images")
-        return mapped
+        if self._map is not None and self._map.shape != (len(self.ids), 2):
+            raise BadBundle(f"{self.path / MAP}: {self._map.shape} positions of {len(self.ids)} images")
+        return self._map
 
     def verify(self, pause: Callable[[], None] = lambda: None) -> None:
         """Read every file, and compare its SHA-256. Raises DamagedPart.

@@ -81,9 +81,19 @@ def test_a_manifest_of_before_there_were_maps_has_none(tmp_path: Path, checkpoin
 
 def test_a_map_of_other_images_is_damage(tmp_path: Path, checkpoint: Path) -> None:
     generation = build(tmp_path / "bundle", checkpoint, collection(40), PCA)
-    np.save(generation.path / MAP, np.zeros((3, 2), np.float32))
-    with pytest.raises(BadBundle, match=r"map\.npy: \(3, 2\) positions of \d+ images"):
-        generation.positions()
+    np.save(generation.path / MAP, np.zeros((2 * len(generation.ids), 1), np.float32))  # as many bytes
+    with pytest.raises(BadBundle, match=r"map\.npy: \(\d+, 1\) positions of \d+ images"):
+        Bundle(tmp_path / "bundle").current().positions()
+
+
+def test_a_map_can_be_read_when_its_generation_was_removed(tmp_path: Path, checkpoint: Path) -> None:
+    generation = build(tmp_path / "bundle", checkpoint, collection(40), PCA)
+    for image_id in (1, 2, 3):
+        Bundle(tmp_path / "bundle").remove([image_id]).close()
+    assert not generation.path.exists()
+    positions = generation.positions()
+    assert positions is not None
+    assert np.isfinite(positions).all()
 
 
 @pytest.mark.slow
