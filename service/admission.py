@@ -67,13 +67,15 @@ class Admission:
         return Visit(self._gate.places, address, size, computes=_computes(scope))
 
     async def _serve(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
-        body, started = Body(receive, visit, self._gate.limits), False
+        body, withheld = Body(receive, visit, self._gate.limits), _withholding(send)
+        started = unended = False
 
         async def sending(message: Message) -> None:
-            nonlocal started
+            nonlocal started, unended
             started = True
             visit.answered()  # a client that reads slowly holds no place
-            await (_withholding(send) if body.too_large else send)(message)
+            unended = body.unread
+            await (withheld if unended else send)(message)
 
         try:
             await self.app(scope, body.receive, sending)
@@ -83,7 +85,8 @@ class Admission:
             if not started:
                 await problem(Stopping())(scope, receive, send)
         else:
-            if body.too_large:
+            if unended:  # the route or Access has refused the request before it was read, or its size while it was
+                visit.leave()
                 await self._drain.read(receive)
                 await send(END)
 

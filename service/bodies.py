@@ -30,7 +30,8 @@ class Body:
         self._receive, self._visit, self._limits = receive, visit, limits
         self._begun = asyncio.get_running_loop().time()
         self._size, self._slow = 0, False
-        self._complete, self.too_large = False, False
+        self._complete = False
+        self.unread = visit.has_body  # whether the client may be sending what nobody waits for
 
     async def receive(self) -> Message:
         """Return the next message. Raises TooManyBytes, TooSlow, Busy."""
@@ -39,10 +40,10 @@ class Body:
         message = await self._next()
         self._size += len(message.get("body", b""))
         if self._size > self._limits.size:
-            self.too_large = True
+            self.unread = message.get("more_body", False)
             raise TooManyBytes(self._limits.size)
         if not message.get("more_body", False):
-            self._complete = True
+            self._complete, self.unread = True, False
             self._visit.arrived(self._size)
         return message
 
@@ -52,6 +53,7 @@ class Body:
                 async with asyncio.timeout_at(self._begun + PATIENCE):
                     return await self._receive()
             except TimeoutError:
+                self.unread = False  # if it is refused for that, it is not waited for any longer
                 self._visit.lag()
                 self._slow = True
         due = min(self._limits.seconds, GRACE + self._size / self._limits.rate)
@@ -81,7 +83,7 @@ class Drain:
                     message = await receive()
                     left -= len(message.get("body", b""))
                     more = message.get("more_body", False)
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError):  # cancelled is who is still read when the service stops
             pass
         finally:
             self._free += 1

@@ -48,6 +48,10 @@ class Visit:
         self._places, self._address, self._bytes = places, address, size
         self._holds, self._returns, self._slow = computes, False, False
 
+    @property
+    def has_body(self) -> bool:
+        return self._bytes > 0
+
     def lag(self) -> None:
         """The body arrives slowly: give the place back until it is there. Raises Busy where too many do."""
         slow, most = self._places.slow, self._places.budget // 2
@@ -73,7 +77,7 @@ class Visit:
             self._holds = False
 
     def leave(self) -> None:
-        """Give everything back."""
+        """Give everything back. A second call does nothing."""
         self.answered()
         self._catch_up()
         self._places.bytes -= self._bytes

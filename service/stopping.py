@@ -43,11 +43,13 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, _: FrameType | None) -> None:
         """Begin to stop; a second Ctrl-C ends the process at once. (uvicorn's own ends by the same signal.)"""
-        if self._stopping.is_set() and sig == signal.SIGINT:
-            os._exit(130)  # an orderly end would wait for the network's thread
-        self._stopped_by = self._stopped_by or sig
+        if self._stopped_by:
+            if sig == signal.SIGINT:
+                os._exit(130)  # an orderly end would wait for the network's thread
+            return
         self._gate.stopping = self.should_exit = True
-        self._stopping.set()
+        self._stopped_by = sig
+        self._stopping.set()  # once: a signal that comes inside this call would wait for its lock for ever
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:  # once a second

@@ -337,6 +337,22 @@ async def test_what_follows_a_refusal_is_read_for_a_while_only() -> None:
 
 
 @in_loop
+async def test_what_a_route_refuses_unread_is_read_afterwards() -> None:
+    """So that a client which sends an image without its key reads why it was refused. It holds nothing meanwhile."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await problem(Busy(""))(scope, receive, send)
+
+    service = Service()
+    asked = Asked(Admission(refuse, service.gate), [bytes(300)] * 3, stalls=True)
+    await until(lambda: asked.events.count("receive") == 3)
+    assert (asked.problem, service.held) == ("busy", (0, 0, 0))
+    asked.more.set()
+    await asked.answer()
+    assert asked.events == ["http.response.start", "http.response.body", *["receive"] * 3, "end"]
+
+
+@in_loop
 async def test_a_service_that_stops_lets_nobody_in_and_cuts_short_those_inside() -> None:
     service, (inside, finished) = await full()
     service.gate.stopping = True
