@@ -33,21 +33,24 @@ class Rate:
     def __init__(self, rate: str) -> None:
         """rate: as `checked` accepts it."""
         self._items: list[RateLimitItem] = _parsed(rate)
-        self._storage = MemoryStorage()
-        self._limiter = FixedWindowRateLimiter(self._storage)
-        self._callers: set[str] = set()
+        self._forget()
 
     def count(self, caller: str) -> None:
         """Count one request. Raises TooManyRequests."""
         if caller not in self._callers:
             if len(self._callers) == CALLERS:
-                self._callers.clear()
-                self._storage.reset()
+                self._forget()
             self._callers.add(caller)
         for item in self._items:
             if not self._limiter.hit(item, caller):
                 end = self._limiter.get_window_stats(item, caller).reset_time
                 raise TooManyRequests(str(item), max(1, math.ceil(end - time.time())))
+
+    def _forget(self) -> None:
+        self._callers: set[str] = set()
+        # New, not reset: a thread of the old one, which looks for counts that are over, may be reading it.
+        self._storage = MemoryStorage()
+        self._limiter = FixedWindowRateLimiter(self._storage)
 
 
 def checked(rate: str) -> str:
