@@ -8,7 +8,7 @@ from pathlib import Path
 
 import files
 from scripts.command import Refused, run
-from service.keys import Keys, Role, line
+from service.keys import LINES, Keys, Role, line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ def _append(path: Path, new: str) -> None:
     if path.exists():
         Keys(path)  # what the service would refuse is not written to
         there = path.read_bytes()
+    if len(there.splitlines()) >= LINES:
+        raise Refused(f"{path}: has {LINES:,} lines, the most that the service reads; delete keys that nobody uses")
     if there and not there.endswith(b"\n"):
         there += b"\n"
     # Hashes of random keys tell nothing, so a container's user may read them; that others may not write is checked.

@@ -8,16 +8,19 @@ A form of another site: a browser sends it without asking first, and only hides 
 Sec-Fetch-Site where the connection is safe (https, localhost), else in Origin.
 """
 
+import re
 import socket
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from starlette.datastructures import Headers
 
-__all__ = ["CrossSite", "Hosts", "Origins", "WrongHost"]
+__all__ = ["CrossSite", "Hosts", "Origins", "WrongHost", "checked_hosts", "checked_origins", "checked_proxies"]
 
 SAFE = ("GET", "HEAD", "OPTIONS")  # these methods change nothing
 ANY = "*"
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+ORIGIN = re.compile(r"https?://[a-z0-9._-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")  # as a browser writes it
 
 
 class WrongHost(Exception):
@@ -74,6 +77,33 @@ class Origins:
             allowed = origin is None or origin.partition("://")[2] == headers.get("host")
         if not allowed:
             raise CrossSite("a web page of another site sent this; accepted are those of --cors-origins")
+
+
+def checked_hosts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ValueError for what no Host header can be."""
+    for name in names:
+        if name != ANY and not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a host name; accepted are names without a port, as photos.example, or *")
+    return names
+
+
+def checked_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ValueError for what no Origin header can be."""
+    for origin in origins:
+        if origin != ANY and not ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is not an origin; accepted are https://photos.example, without a path, or *")
+    return origins
+
+
+def checked_proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
+    """Raises ValueError for what uvicorn would never take for a client's address."""
+    for proxy in proxies:
+        try:
+            if proxies != (ANY,):
+                ip_network(proxy)
+        except ValueError as error:
+            raise ValueError(f"{proxy!r} is not a proxy; accepted are 10.0.0.7, 10.0.0.0/8, or * alone") from error
+    return proxies
 
 
 def _name(host: str) -> str:

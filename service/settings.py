@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
+from service.hosts import checked_hosts, checked_origins, checked_proxies
 from service.rates import checked
 
 __all__ = ["Settings"]
@@ -53,11 +54,11 @@ class Settings:
     """File of API keys, from scripts/make_key.py. Without it all may ask, and none may change or reload the index."""
     rate: Annotated[str, AfterValidator(checked)] = ""
     """Most requests of one key, or of one address, as 60/minute or 10/second;1000/day; empty for no limit."""
-    hosts: tuple[str, ...] = ()
+    hosts: Annotated[tuple[str, ...], AfterValidator(checked_hosts)] = ()
     """Names by which the service may be called, besides localhost, this machine's name and IP addresses; * for all."""
-    cors_origins: tuple[str, ...] = ()
+    cors_origins: Annotated[tuple[str, ...], AfterValidator(checked_origins)] = ()
     """Other web sites whose pages may use the service, as https://photos.example; * for all."""
-    proxies: tuple[str, ...] = ()
+    proxies: Annotated[tuple[str, ...], AfterValidator(checked_proxies)] = ()
     """Addresses or networks of the proxies whose X-Forwarded-For is believed; * for all."""
 
     canary_seconds: Annotated[float, Field(gt=0)] = 60.0

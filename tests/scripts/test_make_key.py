@@ -66,6 +66,9 @@ def test_what_cannot_be_done_is_one_line(
     code, out, error = made(monkeypatch, capsys, "--keys", str(file), "--name", "ann")
     assert (code, out, error[:33]) == (2, "", f"make_key.py: {file}"[:33])
     assert file.read_text() == "ann read\n"
+    file.write_text("# full\n" * 1000)
+    code, out, error = made(monkeypatch, capsys, "--keys", str(file), "--name", "ann")
+    assert (code, out, "has 1,000 lines, the most that the service reads" in error) == (2, "", True)
     with files.locked(tmp_path / "keys.lock"):
         busy = f"make_key.py: {file}: another make_key.py writes it; run this again\n"
         assert made(monkeypatch, capsys, "--keys", str(file), "--name", "ann") == (2, "", busy)

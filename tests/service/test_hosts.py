@@ -3,7 +3,9 @@
 import socket
 
 import pytest
+from pydantic import ValidationError
 
+from service.settings import Settings
 from tests.service.doors import door
 
 PAGE = "http://attacker.example"
@@ -79,3 +81,23 @@ def test_other_sites_are_a_setting() -> None:
     assert door(cors_origins=(PAGE,)).post("/neighbours", headers=headers).text == "inside"
     assert door(cors_origins=("*",)).post("/neighbours", headers=headers).text == "inside"
     assert door(cors_origins=("https://photos.example",)).post("/neighbours", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("hosts", "photos.example:8000"),
+        ("hosts", "http://photos.example"),
+        ("cors_origins", "photos.example"),
+        ("cors_origins", "https://photos.example/"),
+        ("cors_origins", "https://Photos.example"),
+        ("proxies", "10.0.0.1/8"),
+        ("proxies", "caddy"),
+    ],
+)
+def test_a_setting_that_could_never_match_is_refused(setting: str, wrong: str) -> None:
+    right = {"hosts": "photos.example", "cors_origins": "http://[::1]:3000", "proxies": "10.0.0.0/8"}[setting]
+    for accepted in ((right,), ("*",), ()):
+        assert getattr(Settings(**{setting: accepted}), setting) == accepted
+    with pytest.raises(ValidationError, match=f"{wrong}' is not a.*; accepted are "):
+        Settings(**{setting: (right, wrong)})
