@@ -1,7 +1,8 @@
 """What requests hold while they are answered: a place, and room for the bytes of their bodies.
 
 A body that arrives slowly gives its place back until it is there, so that slow clients keep no quick ones out. All slow
-bodies together may have half of the bytes, those of one address a quarter. For one event loop.
+bodies together may have half of the bytes, those of one address a quarter; and whatever is still to arrive from one
+address half, or who begins twenty bodies a second and sends none would keep all others out. For one event loop.
 """
 
 from collections import Counter
@@ -20,7 +21,8 @@ class Places:
         """most: requests that hold a place; budget: bytes of all bodies; admitted: shows how many hold a place."""
         self.most, self.budget = most, budget
         self.taken = self.bytes = 0
-        self.slow: Counter[str] = Counter()  # bytes of the slow bodies, by address
+        self.arriving: Counter[str] = Counter()  # bytes of the bodies that are not there, by address
+        self.slow: Counter[str] = Counter()  # those of them that arrive slowly
         self._admitted = admitted
 
     def take(self, most: int) -> None:
@@ -42,11 +44,14 @@ class Visit:
         """size: bytes that the body has or may have; computes: whether it takes a place. Raises Busy."""
         if size > places.budget - places.bytes:
             raise Busy("the bodies of other requests take all the room there is for them; try again in a moment")
+        if places.arriving[address] + size > places.budget // 2:
+            raise Busy("too many bodies arrive from this address; try again in a moment")
         if computes:
             places.take(places.most)
         places.bytes += size
         self._places, self._address, self._bytes = places, address, size
-        self._holds, self._returns, self._slow = computes, False, False
+        self._holds, self._returns, self._slow, self._arriving = computes, False, False, True
+        self._count(places.arriving, size)
 
     @property
     def has_body(self) -> bool:
@@ -57,7 +62,7 @@ class Visit:
         slow, most = self._places.slow, self._places.budget // 2
         if slow.total() + self._bytes > most or slow[self._address] + self._bytes > most // 2:
             raise Busy("too many requests arrive slowly; try again in a moment", CLOSE)
-        slow[self._address] += self._bytes
+        self._count(slow, self._bytes)
         self._slow, self._returns = True, self._holds
         self.answered()
 
@@ -84,7 +89,15 @@ class Visit:
         self._bytes = 0
 
     def _catch_up(self) -> None:
+        if self._arriving:
+            self._arriving = False
+            self._count(self._places.arriving, -self._bytes)
         if self._slow:
             self._slow = False
-            self._places.slow.subtract({self._address: self._bytes})
-            self._places.slow += Counter()  # leaves out the addresses that have none
+            self._count(self._places.slow, -self._bytes)
+
+    def _count(self, bodies: Counter[str], size: int) -> None:
+        """Add to the bytes of this address; one that has none is not kept."""
+        bodies[self._address] += size
+        if not bodies[self._address]:
+            del bodies[self._address]

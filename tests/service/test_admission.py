@@ -243,7 +243,24 @@ async def test_slow_clients_of_one_address_leave_room_for_those_of_another() -> 
     for asked in (first[0], first[1], second):
         asked.more.set()
         assert await asked.answer() == (200, "")
-    assert (service.held, dict(service.gate.places.slow)) == ((0, 0, 0), {})
+    assert (service.held, service.gate.places.slow, service.gate.places.arriving) == ((0, 0, 0), {}, {})
+
+
+@in_loop
+async def test_bodies_that_one_address_begins_leave_room_for_those_of_another() -> None:
+    """4,000 bytes in all, 2,000 of them for what is still to come from one network. A body that is there is not."""
+    service = Service(replace(SETTINGS, max_in_flight=10))
+    inside = [service.ask([bytes(900)], address="2001:db8::9")]
+    inside += [service.ask([bytes(500), bytes(500)], stalls=True, address=f"2001:db8::{i}") for i in range(2)]
+    await until(lambda: service.held == (3, 2900, 0))
+    assert await service.ask([b"x"], address="2001:db8::3").answer() == (503, "busy")
+    inside.append(service.ask([bytes(1000)], address="2001:db8:0:1::1"))
+    await until(lambda: service.inside == 2)
+    service.go.set()
+    for asked in inside:
+        asked.more.set()
+        assert await asked.answer() == (200, "")
+    assert (service.held, service.gate.places.arriving) == ((0, 0, 0), {})
 
 
 @pytest.mark.usefixtures("impatient")
