@@ -1,6 +1,7 @@
 """The service under load, in turn with a plain handler and LitServe: answers a second, their times, and the bound."""
 
 import asyncio
+import os
 import statistics
 import sys
 import tempfile
@@ -59,6 +60,8 @@ Row = Loaded | Begun | Alone | Target | Phase
 def measure(config: Service) -> list[Row]:
     """Load every form in each round. Raises BadBundle, BadCheckpoint, BadDataset, Refused."""
     check_positive(config, "indexed", "photographs", "kilobytes", "clients", "seconds", "rounds")
+    if name := next((name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if name in os.environ), None):
+        raise Refused(f"{name} is set: it takes threads from the peers' torch, and none from OpenVINO; unset it")
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         inputs = prepared(config, Path(folder))
         if config.overload:

@@ -26,6 +26,7 @@ def test_every_form_is_loaded_and_compared(monkeypatch: pytest.MonkeyPatch, capf
     monkeypatch.setattr(service, "own_process", lambda: ThreadPoolExecutor(1))
     monkeypatch.setattr(service, "find_spec", lambda _: None)  # LitServe takes seconds to start
     monkeypatch.setattr(service, "WARM_UP", 0.1)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     rows = measure(CONFIG)
     loaded = {(row.form, row.route, row.clients): row for row in rows if isinstance(row, Loaded)}
     assert set(loaded) == {
@@ -42,6 +43,12 @@ def test_every_form_is_loaded_and_compared(monkeypatch: pytest.MonkeyPatch, capf
     assert f"left out: {LITSERVE}, which needs litserve: pip install -e .[peers]" in capfd.readouterr().err
     for text in shown(CONFIG, rows).split("\n\n"):
         assert len({len(line) for line in text.splitlines()}) == 1
+
+
+def test_peers_with_fewer_threads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with pytest.raises(Refused, match="OMP_NUM_THREADS is set"):
+        measure(CONFIG)
 
 
 def test_a_form_that_answers_something_else_is_refused() -> None:
