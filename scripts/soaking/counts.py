@@ -40,11 +40,13 @@ class Counts:
         of_good = {status: n for status, n in self.statuses.items() if status.startswith("good ")}
         refused = of_good.get("good 400", 0)
         broken = {s: n for s, n in self.statuses.items() if s.split()[1] >= "500" and not s.endswith("503")}  # or lost
+        accepted = {s: n for s, n in self.statuses.items() if s.startswith(("bad 2", "bad 3"))}
         strange = {s: n for s, n in of_good.items() if s not in ("good 200", "good 400", "good 503")}
         checks = {
             f"{len(self.wrong)} wrong answers; the first: {(self.wrong or [''])[0]}": not self.wrong,
             f"answers of 500 and more but 503, or none: {broken}": not broken,
             f"good images were answered by {strange}": not strange,
+            f"broken requests were answered by {accepted}": not accepted,
             f"{refused} good images were refused, more than the {self.killed} decoders killed": refused <= self.killed,
             f"{self.killed - self.replaced} of {self.killed} killed decoders were not replaced": self.killed
             == self.replaced,

@@ -21,7 +21,7 @@ def test_a_run_as_it_should_be_has_no_failure() -> None:
     assert fine().failures(3, BEFORE, replace(BEFORE, memory=320_000_000, files=25)) == []
 
 
-@pytest.mark.parametrize("status", ["good 500", "good lost", "good 404", "bad 500", "bad 502", "bad lost"])
+@pytest.mark.parametrize("status", ["good 500", "good lost", "good 404", "bad 500", "bad 502", "bad lost", "bad 200"])
 def test_every_answer_that_should_not_be_is_a_failure(status: str) -> None:
     counts = fine()
     counts.statuses[status] += 1
