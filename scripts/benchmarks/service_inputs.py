@@ -15,6 +15,7 @@ from scripts.benchmarks.settings import Forward, Service
 from scripts.command import Refused
 from scripts.load import photographs
 from scripts.load.connection import post
+from scripts.load.server import environment
 
 __all__ = ["Inputs", "prepared"]
 
@@ -44,7 +45,8 @@ def prepared(config: Service, folder: Path) -> Inputs:
         checkpoint = folder / "checkpoint.safetensors"
         save(checkpoint, untrained(config))
     flags = ["--checkpoint", str(checkpoint), "--images", str(images), "--bundle", str(bundle)]
-    built = subprocess.run([sys.executable, "scripts/build_index.py", *flags], cwd=ROOT, stdout=sys.stderr, check=False)
+    command = [sys.executable, "scripts/build_index.py", *flags]
+    built = subprocess.run(command, cwd=ROOT, env=environment(), stdout=sys.stderr, check=False)
     if built.returncode:
         raise Refused("scripts/build_index.py has failed")
     return Inputs(checkpoint, bundle, tuple(asked))

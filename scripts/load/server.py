@@ -15,7 +15,7 @@ from pathlib import Path
 from scripts.command import Refused
 from scripts.load.connection import Answer, Lost, once
 
-__all__ = ["Server", "free_port", "started"]
+__all__ = ["Server", "environment", "free_port", "started"]
 
 ROOT = Path(__file__).parents[2]
 START = 120.0  # seconds that a server may take until it answers
@@ -56,10 +56,11 @@ def started(command: Sequence[str | Path], port: int, first: bytes) -> Iterator[
 
     Raises Refused with the end of what it said where it ends first, or answers nothing else.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FC7_")}
     with tempfile.TemporaryFile() as said:
         begun = time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=said, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdout=said, stderr=said, start_new_session=True
+        )
         try:
             if (problem := asyncio.run(_ready(process, port, first))) is not None:
                 said.seek(0)
@@ -69,6 +70,11 @@ def started(command: Sequence[str | Path], port: int, first: bytes) -> Iterator[
             yield Server(process, port, time.perf_counter() - begun)
         finally:
             _end(process)
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment without the user's FC7_* settings, which are not what is measured."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FC7_")}
 
 
 def free_port() -> int:

@@ -1,10 +1,11 @@
 """A small real bundle that will change, and every right answer of its generations, found without the service."""
 
+import io
 import math
 import shutil
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import numpy as np
 from index import Bundle, exact
 from model import Embedder, load_checkpoint
 from model.checkpoint import save
+from scripts import build_index
 from scripts.benchmarks.service_inputs import untrained
 from scripts.benchmarks.settings import Service
-from scripts.command import Refused
+from scripts.command import Refused, parse
 from scripts.load import photographs
+from scripts.load.server import environment
 
 __all__ = ["Known", "Right", "prepared"]
 
@@ -66,26 +69,38 @@ class Known:
 
 def change(bundle: Path, flags: tuple[str, ...]) -> None:
     """Run scripts/build_index.py on a bundle. Raises Refused."""
-    command = [sys.executable, "scripts/build_index.py", "--bundle", str(bundle), "--held-out", "0", *flags]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    command = [sys.executable, "scripts/build_index.py", *_arguments(bundle, flags)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
     if done.returncode:
         raise Refused(f"scripts/build_index.py {' '.join(flags)}: {done.stderr.decode(errors='replace')[-500:]}")
 
 
+def _change_here(bundle: Path, flags: tuple[str, ...]) -> None:
+    """Do the same in this process, which has imported already what takes a new one seconds."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        build_index.job(parse(build_index.Config, _arguments(bundle, flags), {}))
+
+
+def _arguments(bundle: Path, flags: tuple[str, ...]) -> list[str]:
+    return ["--bundle", str(bundle), "--held-out", "0", *flags]
+
+
 def prepared(folder: Path) -> Known:
-    """Build a bundle in `folder`, and a copy that goes through the changes ahead of it. Raises Refused."""
+    """Build a bundle in `folder`, and a copy that goes through the changes ahead of it."""
     photographs.write(folder / "images", INDEXED)
     photographs.write(folder / "more", ADDED, first=INDEXED)
     checkpoint, bundle, ahead = folder / "checkpoint.safetensors", folder / "bundle", folder / "ahead"
     save(checkpoint, untrained(Service(preset="cifar")))
-    change(bundle, ("--checkpoint", str(checkpoint), "--images", str(folder / "images")))
+    _change_here(bundle, ("--checkpoint", str(checkpoint), "--images", str(folder / "images")))
     shutil.copytree(bundle, ahead)
     asked = tuple(photographs.mirrored(folder / "images", ASKED, KILOBYTES))
     add = ("--add", str(folder / "more"))
     changes, numbers = (add, ("--rollback",), add), list[int]()
     right = dict([_answers(ahead, asked)])
     for flags in changes:
-        change(ahead, flags)
+        _change_here(ahead, flags)
         number, answers = _answers(ahead, asked)
         right[number] = answers
         numbers.append(number)

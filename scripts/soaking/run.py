@@ -17,10 +17,8 @@ from scripts.soaking.known import Known, change
 
 __all__ = ["soaked"]
 
-WARM_UP, REST = (
-    5.0,
-    3.0,
-)  # seconds: of good clients alone before the memory is looked at, and of nothing before each look
+WARM_UP = 5.0  # seconds of good clients alone before the memory is looked at
+REST = 3.0  # seconds of nothing before each look at it
 KILL = 10.0  # seconds between two kills
 LIMIT = 30.0  # seconds that a replacement, or a swap, may take
 DECODER = b"service.decoder"  # an argument of its command line
