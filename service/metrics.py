@@ -26,7 +26,7 @@ __all__ = ["NO_ROUTE", "Metrics"]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LOST = ("time", "memory", "crash")  # why a decoder ended: its sender gets a 4xx
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
-NO_ROUTE = "none"  # the route of an address that is not ours, so that unknown addresses add no labels
+NO_ROUTE = "none"  # of an address that is not ours, so that it adds no label, and of what Admission or Access refuses
 
 
 class Metrics:

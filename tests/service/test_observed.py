@@ -215,6 +215,11 @@ def test_static_files_and_pages_of_nobody_have_bounded_routes(client: TestClient
     assert "wp-login" not in text
 
 
+def test_what_is_refused_before_its_body_has_no_route(client: TestClient) -> None:
+    assert client.post("/embed", content=bytes(300_000)).status_code == 413
+    assert 'fc7_requests_total{route="none",status="413"} ' in client.get("/metrics").text
+
+
 def timing(answer: Any) -> dict[str, float]:
     """The stages of an answer's Server-Timing, in milliseconds."""
     return {
