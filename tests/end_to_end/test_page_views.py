@@ -47,6 +47,20 @@ def test_the_collection_is_browsed_by_label_and_a_page_at_a_time(page: Page, add
     expect(page.locator("#grid img")).to_have_count(10)
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_long_label_is_as_wide_as_the_screen_at_most(width: int, page: Page, address: str) -> None:
+    known = {"labels": [{"label": "long" * 60, "images": 1}], "next": None}
+    page.route("**/labels?*", lambda route: route.fulfill(json=known))
+    page.set_viewport_size({"width": width, "height": 740})
+    for view in ("image/3", "browse"):
+        page.goto(f"{address}/#/{view}")
+        expect(page.locator({"image/3": "#among", "browse": "#browse-label"}[view]).locator("option")).to_have_count(2)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.goto(f"{address}/#/browse?label={'typed' * 60}")
+    expect(page.get_by_role("alert")).to_contain_text("No image has the label")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_an_address_that_was_sent_asks_the_same_question(page: Page, address: str) -> None:
     page.goto(f"{address}/#/image/3?k=12")
     expect(page.locator("#tiles .tile")).to_have_count(12)
