@@ -84,6 +84,7 @@ def test_a_client_that_closes_is_dropped_before_the_network_sees_it(settings: Se
                 assert (await reader.readline()).startswith(b"HTTP/1.1 200")
                 writer.close()
             assert passes == [1, 2]
+            await until(lambda: not app.state.workers.lease.current.holders)  # of those who hung up, too
             server.should_exit = True
             await serving
 
