@@ -5,7 +5,16 @@ import { complain, countdown, keyFromUser, pause } from "./notices.js";
 const TRIES = 60; // of one request, while the service is loading or busy
 const BUSY = [429, 503];
 
-let key = sessionStorage.getItem("key"); // of this tab; nothing is kept when it is closed
+let key = stored((storage) => storage.getItem("key")); // of this tab; nothing is kept when it is closed
+
+/** A browser that stores nothing throws: then the key is known until the page is loaded again. */
+function stored(act) {
+  try {
+    return act(sessionStorage);
+  } catch {
+    return null;
+  }
+}
 
 /**
  * Resolves to the answer of a route. A problem+json answer is thrown as an Error with its title and detail. While the
@@ -26,7 +35,7 @@ export async function asked(route, options = {}, tries = TRIES) {
   const seconds = Number(response.headers.get("Retry-After")); // 0 where waiting would not help, NaN for a date
   if (response.status === 401) {
     if (sent === key) key = await keyFromUser(problem.detail ?? "This service asks for a key"); // else there is a newer one
-    sessionStorage.setItem("key", key);
+    stored((storage) => storage.setItem("key", key));
     return asked(route, options, tries);
   }
   if (BUSY.includes(response.status) && seconds > 0 && tries > 0) {

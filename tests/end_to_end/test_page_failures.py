@@ -107,6 +107,17 @@ def test_a_key_that_no_header_can_hold_is_refused_and_the_next_one_taken(page: P
     expect(page.locator("#truth")).to_have_text("Label: cat")
 
 
+def test_a_browser_that_stores_nothing_is_no_obstacle(page: Page, keyed: str) -> None:
+    refused = (
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('no', 'SecurityError'); } })"
+    )
+    page.add_init_script(refused)
+    page.goto(f"{keyed}/#/image/3")
+    page.locator("#key").fill("secret")
+    page.keyboard.press("Enter")
+    expect(page.locator("#truth")).to_have_text("Label: cat")
+
+
 def test_who_was_refused_without_a_key_takes_the_one_that_came_meanwhile(page: Page, keyed: str) -> None:
     late: list[Route] = []
     page.route("**/version", lambda route: route.continue_() if late else late.append(route))
