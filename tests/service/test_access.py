@@ -30,6 +30,7 @@ ROLES = {
     ("GET", "/images/3"): "read",
     ("GET", "/version"): "read",
     ("GET", "/anything/else"): "read",
+    ("GET", "/statics"): "read",
     ("POST", "/images"): "write",
     ("DELETE", "/images/3"): "write",
     ("POST", "/admin/reload"): "admin",

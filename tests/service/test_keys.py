@@ -67,6 +67,8 @@ def test_a_broken_file_changes_nothing_and_is_told_once(file: Path, caplog: pyte
     write(file, line("ann", ("read",), "new"))
     assert [keys.find(key) is not None for key in ("a", "new")] == [False, True]
     assert keys.is_current()
+    file.chmod(0o666)
+    assert not keys.is_current()
 
 
 @pytest.mark.parametrize(
