@@ -1,8 +1,8 @@
 """Decoding in processes that can be ended: a file may crash a C library, or keep it busy for hours.
 
 Each process has a socket of its own, so what happens to one is nothing to the others. One that ends, or takes longer
-than the limit and is ended, is replaced. (Pebble's pool, and the standard library's, share one pipe between their
-workers: both fail everything that waits when an idle worker is killed.)
+than the limit and is ended, is replaced. (The workers of Pebble's pool share one pipe: when an idle one was killed, the
+next image failed.)
 """
 
 import asyncio
@@ -51,10 +51,12 @@ class Decoders:
 
         An upload is read when a process is free for it, so that no more of them are in memory.
         """
+        data = upload if isinstance(upload, bytes) else None
         while True:
             decoder = await self._turn()
             try:
-                data = upload if isinstance(upload, bytes) else await upload.read()
+                if data is None:
+                    data = await upload.read()  # type: ignore[union-attr]  # once: read again, it is empty
             except BaseException:
                 self._freed(decoder)
                 raise

@@ -272,6 +272,23 @@ def test_an_upload_that_cannot_be_read_leaves_its_process_to_the_next() -> None:
     run(main())
 
 
+def test_an_upload_whose_process_ends_while_it_is_read_goes_whole_to_the_next() -> None:
+    async def main() -> None:
+        async with started(1) as decoders:
+
+            class Slow(UploadFile):
+                async def read(self, size: int = -1) -> bytes:
+                    for pid in decoders.pids:
+                        os.kill(pid, signal.SIGKILL)
+                    while decoders.pids:
+                        await asyncio.sleep(0.01)
+                    return await super().read(size)
+
+            assert await value(decoders.decode(Slow(io.BytesIO(b"6")), 8)) == 6
+
+    run(main())
+
+
 def test_what_the_libraries_print_is_logged_with_the_request_and_cut(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with started(1) as decoders:
