@@ -34,5 +34,5 @@ class Classify(LitAPI):  # type: ignore[misc]  # it has no types
 
 
 if __name__ == "__main__":
-    server = LitServer(Classify(Path(sys.argv[1])), accelerator="cpu", workers_per_device=int((sys.argv + [1] * 4)[3]))
+    server = LitServer(Classify(Path(sys.argv[1])), accelerator="cpu")
     server.run(port=int(sys.argv[2]), generate_client_file=False, log_level="warning")
